@@ -1,0 +1,79 @@
+# make demo    set up, then watch one honest prover and three dishonest ones
+# make test    set up, then everything that continuous integration checks
+#
+# The environment is .venv: made if it is not there, filled from pyproject.toml at the versions of constraints.txt, and
+# filled again only when one of the two changes. PYTHON=python3.12 chooses the interpreter, JOBS=8 the test workers.
+
+SHELL := /bin/sh
+.SUFFIXES:
+.DELETE_ON_ERROR:
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+JOBS ?= 2
+NEW_ENOUGH := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	if $$python -c '$(NEW_ENOUGH)' 2>/dev/null; then echo $$python; break; fi; done)
+
+# Mapping proto/ to the package's place makes protoc write absolute imports; "import attribution_pb2" would only work
+# with the generated files at the root of the path.
+PROTOC = $(BIN)/python -m grpc_tools.protoc -Iprotocol/wire=proto --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
+	--plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
+	--python_out=$(1) --mypy_out=$(1) --grpc_python_out=$(1) --mypy_grpc_out=$(1) protocol/wire/attribution.proto
+GENERATED := attribution_pb2.py attribution_pb2.pyi attribution_pb2_grpc.py attribution_pb2_grpc.pyi
+
+.PHONY: help demo test install proto lint types imports fresh vectors unit bench clean
+
+help:
+	@echo 'make demo     set up, then one honest prover and three dishonest ones on loopback'
+	@echo 'make test     set up, then all that continuous integration checks:'
+	@echo '              lint types imports fresh vectors unit (each is a target of its own)'
+	@echo 'make bench    set up, then the figures of benchmarks/RESULTS.md'
+	@echo 'make proto    regenerate protocol/wire from proto/attribution.proto'
+	@echo 'make clean    remove .venv and every cache'
+
+demo: $(STAMP)
+	$(BIN)/python tests/journeys/demo.py
+
+test: lint types imports fresh vectors unit
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n '$(PYTHON)' || { echo 'expected Python 3.11 to 3.14 on the path, found none: install one, or make PYTHON=...'; \
+		exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+proto: $(STAMP)
+	$(call PROTOC,.)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+imports: $(STAMP)
+	$(BIN)/lint-imports
+
+# The generated code is committed, so that installing needs no compiler; it must be what the compiler makes.
+fresh: $(STAMP)
+	@made=$$(mktemp -d) && trap 'rm -rf "$$made"' EXIT && $(call PROTOC,"$$made") && for file in $(GENERATED); do \
+		cmp "$$made/protocol/wire/$$file" "protocol/wire/$$file" || { echo 'stale generated code: run make proto'; exit 1; }; \
+	done
+
+vectors: $(STAMP)
+	$(BIN)/python proto/check_vectors.py
+
+# One thread a worker: the workers share the cores already.
+unit: $(STAMP)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m 'not gpu'
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
