@@ -1,0 +1,26 @@
+"""The shape checker of tests/conftest.py is on: without it every array annotation would be a comment."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from jaxtyping import TypeCheckError
+
+from protocol.claim import Claim
+from protocol.encoding import Digest
+from protocol.harmonic import gap
+
+
+def test_a_wrong_shape_is_refused_under_pytest() -> None:
+    with pytest.raises(TypeCheckError, match="best"):
+        gap(np.zeros(3), np.zeros(4), 0.5)
+
+
+def test_a_wrong_number_type_is_refused_under_pytest() -> None:
+    with pytest.raises(TypeCheckError, match="claimed"):
+        gap(np.zeros(3, dtype=np.float32), np.zeros(3, dtype=np.float32), 0.5)
+
+
+def test_a_dataclass_is_checked_too() -> None:
+    with pytest.raises(TypeCheckError, match="scores"):
+        Claim(task_digest=Digest(bytes(32)), intercepts=np.zeros(2), scores=np.zeros((2, 3), dtype=np.float32))
