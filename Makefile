@@ -15,11 +15,6 @@ NEW_ENOUGH := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	if $$python -c '$(NEW_ENOUGH)' 2>/dev/null; then echo $$python; break; fi; done)
 
-# Mapping proto/ to the package's place makes protoc write absolute imports; "import attribution_pb2" would only work
-# with the generated files at the root of the path.
-PROTOC = $(BIN)/python -m grpc_tools.protoc -Iprotocol/wire=proto --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
-	--plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
-	--python_out=$(1) --mypy_out=$(1) --grpc_python_out=$(1) --mypy_grpc_out=$(1) protocol/wire/attribution.proto
 GENERATED := attribution_pb2.py attribution_pb2.pyi attribution_pb2_grpc.py attribution_pb2_grpc.pyi
 
 .PHONY: help demo test install proto lint types imports fresh vectors unit bench clean
@@ -29,7 +24,7 @@ help:
 	@echo 'make test     set up, then all that continuous integration checks:'
 	@echo '              lint types imports fresh vectors unit (each is a target of its own)'
 	@echo 'make bench    set up, then the figures of benchmarks/RESULTS.md'
-	@echo 'make proto    regenerate protocol/wire from proto/attribution.proto'
+	@echo 'make proto    regenerate protocol/wire/generated from proto/attribution.proto'
 	@echo 'make clean    remove .venv and every cache'
 
 demo: $(STAMP)
@@ -47,7 +42,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 proto: $(STAMP)
-	$(call PROTOC,.)
+	$(BIN)/python proto/generate.py protocol/wire/generated
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -61,8 +56,8 @@ imports: $(STAMP)
 
 # The generated code is committed, so that installing needs no compiler; it must be what the compiler makes.
 fresh: $(STAMP)
-	@made=$$(mktemp -d) && trap 'rm -rf "$$made"' EXIT && $(call PROTOC,"$$made") && for file in $(GENERATED); do \
-		cmp "$$made/protocol/wire/$$file" "protocol/wire/$$file" || { echo 'stale generated code: run make proto'; exit 1; }; \
+	@made=$$(mktemp -d) && trap 'rm -rf "$$made"' EXIT && $(BIN)/python proto/generate.py "$$made" && for file in $(GENERATED); do \
+		cmp "$$made/$$file" "protocol/wire/generated/$$file" || { echo 'stale generated code: run make proto'; exit 1; }; \
 	done
 
 vectors: $(STAMP)

@@ -15,7 +15,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import grpc_tools
 from grpc_tools import protoc
 
 HERE = Path(__file__).resolve().parent
@@ -28,8 +27,7 @@ def generate(folder: Path) -> None:
     plugins = [f"--plugin=protoc-gen-{name}={Path(sys.executable).parent / f'protoc-gen-{name}'}" for name in PLUGINS]
     with tempfile.TemporaryDirectory() as made:
         outputs = [f"--{kind}_out={made}" for kind in ("python", "grpc_python", *PLUGINS)]
-        includes = [f"-I{PACKAGE}={HERE}", f"-I{Path(grpc_tools.__file__).parent / '_proto'}"]
-        status = protoc.main(["protoc", *includes, *plugins, *outputs, f"{PACKAGE}/attribution.proto"])
+        status = protoc.main(["protoc", f"-I{PACKAGE}={HERE}", *plugins, *outputs, f"{PACKAGE}/attribution.proto"])
         if status != 0:
             sys.exit(status)
         for file in sorted((Path(made) / PACKAGE).iterdir()):
