@@ -1,0 +1,346 @@
+"""A task as TOML text, and back.
+
+Owns the keys of ``task.toml`` and the errors that name them. Refuses to know the disk: whoever
+has the text reads and writes it. What a value means, and which values fit together, is
+``protocol.task``'s business; this file only adds which types a file may hold.
+
+Rules: an unknown key is an error, never a silent default; there is no default at all, because
+everything here changes an output and is hashed. ``parse(render(task)) == task`` for every task.
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+import tomllib
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, NoReturn
+
+import numpy as np
+from jaxtyping import Float64
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from protocol.encoding import DIGEST_BYTES, Digest
+from protocol.errors import TaskFileError
+from protocol.task import (
+    MAX_SEED,
+    MAX_TARGETS,
+    ConstantColumns,
+    Data,
+    Logistic,
+    Numerics,
+    Recipe,
+    Ridge,
+    Scaling,
+    SeedPolicy,
+    TargetKind,
+    Targets,
+    Task,
+    UnitKind,
+    Units,
+)
+
+FORMAT = 1
+MAX_CHARACTERS = 1 << 24
+"""Largest task file taken: MAX_TARGETS rows and ranges come to half of it."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+# A field's description is what its error says was expected.
+_Text = Annotated[str, Field(description="text in quotes")]
+_Whole = Annotated[int, Field(description="a whole number from 0 to 2^63 - 1", ge=0, lt=MAX_SEED)]
+_Number = Annotated[float, Field(description="a number")]
+_Bounds = Annotated[
+    float | Annotated[list[float], Field(max_length=MAX_TARGETS)],
+    Field(description="a number, or a list of one number per target"),
+]
+
+
+class _Data(_Section):
+    source: _Text
+    digest: Annotated[str, Field(description=f"{2 * DIGEST_BYTES} hexadecimal digits", pattern="^[0-9a-f]{64}$")]
+    target_column: _Text
+    contributor_column: _Text
+    n_classes: _Whole
+    n_train: _Whole
+    n_test: _Whole
+    split_seed: _Whole
+    constant_columns: Annotated[Literal["refuse", "drop"], Field(description='"refuse" or "drop"')]
+    scaling: Annotated[Literal["none", "standard"], Field(description='"none" or "standard"')]
+
+
+class _Units(_Section):
+    kind: Annotated[Literal["row", "contributor"], Field(description='"row" or "contributor"')]
+    n: _Whole
+
+
+class _Ridge(_Section):
+    name: Literal["ridge"]
+    l2: _Number
+
+
+class _Logistic(_Section):
+    name: Literal["logistic"]
+    l2: _Number
+    gradient_tolerance: _Number
+
+
+_RECIPES: dict[str, type[_Section]] = {"ridge": _Ridge, "logistic": _Logistic}
+
+
+class _Targets(_Section):
+    kind: Annotated[
+        Literal["margin", "probability", "loss", "prediction", "squared-error"],
+        Field(description='"margin", "probability", "loss", "prediction" or "squared-error"'),
+    ]
+    rows: Annotated[list[_Whole], Field(description="a list of test row numbers", max_length=MAX_TARGETS)]
+    average: Annotated[bool, Field(description="true or false")]
+    lo: _Bounds
+    hi: _Bounds
+
+
+class _Sampling(_Section):
+    p: Annotated[float, Field(description="a number strictly between 0 and 1", gt=0, lt=1)]
+    seed_policy: Annotated[Literal["shared", "per-subset"], Field(description='"shared" or "per-subset"')]
+    seed: _Whole
+
+
+class _Numerics(_Section):
+    profile: Annotated[Literal["tolerance"], Field(description='"tolerance"')]
+    tolerance: _Number
+
+
+class _File(_Section):
+    format: Annotated[Literal[1], Field(description=f"{FORMAT}, the format that this version reads")]
+    data: Annotated[_Data, Field(description="a section [data]")]
+    units: Annotated[_Units, Field(description="a section [units]")]
+    recipe: Annotated[_Ridge | _Logistic, Field(discriminator="name", description="a section [recipe]")]
+    targets: Annotated[_Targets, Field(description="a section [targets]")]
+    sampling: Annotated[_Sampling, Field(description="a section [sampling]")]
+    numerics: Annotated[_Numerics, Field(description="a section [numerics]")]
+
+
+def parse(text: str) -> Task:
+    """Return the task that ``text``, a whole task.toml, describes.
+
+    Raises
+    ------
+    TaskFileError
+        Not TOML, a key that is missing, unknown or of another type, or values that
+        ``protocol.task`` refuses. The message begins with the key, as in ``sampling.p: ...``.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise TaskFileError(f"task file: expected at most {MAX_CHARACTERS} characters, got {len(text)}")
+    try:
+        raw = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, dates and numbers beyond Python's
+        raise TaskFileError(f"task file: expected TOML, got {' '.join(str(error).split())[:200]}") from error
+    try:
+        file = _File.model_validate(raw)
+    except ValidationError as error:
+        _raise_first(error)
+    return _task(file)
+
+
+def render(task: Task) -> str:
+    """Return the commented text that :func:`parse` turns back into ``task``."""
+    data, targets = task.data, task.targets
+    lines = [
+        "# The task: the statement that is proved. Every value here can change an output, and is hashed into the",
+        "# task's digest: a prover and a verifier who use the same file speak of the same thing.",
+        f"format = {FORMAT}",
+        "",
+        "[data]",
+        "# sklearn:NAME for a set bundled with scikit-learn, else a file's name (each party says where its copy is).",
+        f"source = {_string(data.source)}",
+        "# SHA-256 over the whole table as read; data with another digest are refused.",
+        f'digest = "{data.digest.hex()}"',
+        '# Columns of a file; "" for none.',
+        f"target_column = {_string(data.target_column)}",
+        f"contributor_column = {_string(data.contributor_column)}",
+        "# 0 for a regression.",
+        f"n_classes = {data.n_classes}",
+        "# The rows are shuffled under split_seed; the first n_train train, the next n_test test.",
+        f"n_train = {data.n_train}",
+        f"n_test = {data.n_test}",
+        f"split_seed = {data.split_seed}",
+        '# What to do about columns with one value on all rows: "refuse" or "drop".',
+        f'constant_columns = "{data.constant_columns.value}"',
+        '# "none", or "standard" (mean 0, variance 1 over all training rows, before any subset is taken).',
+        f'scaling = "{data.scaling.value}"',
+        "",
+        "[units]",
+        '# What is left in or out: a "row", or all rows of a "contributor". There are n of them.',
+        f'kind = "{task.units.kind.value}"',
+        f"n = {task.units.n}",
+        "",
+        *_recipe_lines(task.recipe),
+        "",
+        "[targets]",
+        "# The number read off a trained model at a test row: margin, probability or loss; for a regression",
+        "# prediction or squared-error.",
+        f'kind = "{targets.kind.value}"',
+        "# Test rows, counted from 0 in the test set; each is a target of its own.",
+        f"rows = {_array(str(row) for row in targets.rows)}",
+        "# true: their mean is the one target.",
+        f"average = {_boolean(targets.average)}",
+        "# Outputs are clipped into [lo, hi]: one number for all targets, or one for each. The clipped function is",
+        "# the one that is attributed.",
+        f"lo = {_bounds(targets.lo)}",
+        f"hi = {_bounds(targets.hi)}",
+        "",
+        "[sampling]",
+        "# Each unit is in a subset with probability p, held as round(65536 p) / 65536.",
+        f"p = {_number(task.p)}",
+        '# "shared": every training uses seed. "per-subset": each has a fresh seed of its own, and seed is 0.',
+        f'seed_policy = "{task.seed_policy.value}"',
+        f"seed = {task.seed}",
+        "",
+        "[numerics]",
+        "# Two honest computations of one output differ by at most tolerance, in the targets' unit; an answer",
+        "# further off is false.",
+        f'profile = "{task.numerics.profile}"',
+        f"tolerance = {_number(task.numerics.tolerance)}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _recipe_lines(recipe: Recipe) -> list[str]:
+    head = ["[recipe]"]
+    if isinstance(recipe, Ridge):
+        return [
+            *head,
+            "# Least squares with an L2 penalty on the weights, none on the intercept.",
+            'name = "ridge"',
+            f"l2 = {_number(recipe.l2)}",
+        ]
+    return [
+        *head,
+        "# Multinomial logistic regression: summed cross-entropy plus l2/2 times the squared weights.",
+        'name = "logistic"',
+        f"l2 = {_number(recipe.l2)}",
+        "# Euclidean norm of the gradient at which training stops.",
+        f"gradient_tolerance = {_number(recipe.gradient_tolerance)}",
+    ]
+
+
+def _task(file: _File) -> Task:
+    data, targets, sampling = file.data, file.targets, file.sampling
+    n_targets = 1 if targets.average else len(targets.rows)
+    return Task(
+        data=Data(
+            source=data.source,
+            digest=Digest(bytes.fromhex(data.digest)),
+            target_column=data.target_column,
+            contributor_column=data.contributor_column,
+            n_classes=data.n_classes,
+            n_train=data.n_train,
+            n_test=data.n_test,
+            split_seed=data.split_seed,
+            constant_columns=ConstantColumns(data.constant_columns),
+            scaling=Scaling(data.scaling),
+        ),
+        units=Units(kind=UnitKind(file.units.kind), n=file.units.n),
+        recipe=_recipe(file.recipe),
+        targets=Targets(
+            kind=TargetKind(targets.kind),
+            rows=tuple(targets.rows),
+            average=targets.average,
+            lo=_spread(targets.lo, n_targets),
+            hi=_spread(targets.hi, n_targets),
+        ),
+        p_16=_p_16(sampling.p),
+        seed_policy=SeedPolicy(sampling.seed_policy),
+        seed=sampling.seed,
+        numerics=Numerics(tolerance=file.numerics.tolerance),
+    )
+
+
+def _recipe(section: _Ridge | _Logistic) -> Recipe:
+    if isinstance(section, _Ridge):
+        return Ridge(l2=section.l2)
+    return Logistic(l2=section.l2, gradient_tolerance=section.gradient_tolerance)
+
+
+def _p_16(p: float) -> int:
+    p_16 = round(65536 * p)
+    if not 0 < p_16 < 1 << 16:
+        raise TaskFileError(f"sampling.p: expected a number strictly between 0 and 1 to 16 bits, got {p}")
+    return p_16
+
+
+def _spread(bound: float | list[float], n_targets: int) -> Float64[np.ndarray, " t"]:
+    if isinstance(bound, list):
+        return np.array(bound, dtype=np.float64)  # its length is checked by Targets
+    return np.full(n_targets, bound, dtype=np.float64)
+
+
+def _raise_first(error: ValidationError) -> NoReturn:
+    """Raise the first of pydantic's errors as one line; an unknown key first, since it explains a missing one."""
+    errors = error.errors(include_url=False, include_context=False)
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
+    path = [part for part in first["loc"] if isinstance(part, str)]
+    if len(path) > 1 and path[0] == "recipe":
+        tag = path.pop(1)
+        section: type[BaseModel] = _RECIPES[tag]
+    else:
+        section = _section(path)
+    key, got = ".".join(path), _shown(first["input"])
+    field = section.model_fields.get(path[-1] if path else "")
+    if path[:1] == ["recipe"] and first["type"].startswith("union_tag"):
+        named = first["input"].get("name") if isinstance(first["input"], dict) else None
+        names = " or ".join(f'"{name}"' for name in _RECIPES)
+        raise TaskFileError(f"recipe.name: expected {names}, got {'nothing' if named is None else _shown(named)}")
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(name for name in section.model_fields if name != "name")
+        raise TaskFileError(f"{key}: unknown key; expected {known}")
+    expected = (field.description if field else None) or first["msg"]
+    if first["type"] == "missing":
+        raise TaskFileError(f"{key}: expected {expected}, got nothing; add it")
+    raise TaskFileError(f"{key}: expected {expected}, got {got}")
+
+
+def _section(path: list[str]) -> type[BaseModel]:
+    """Return the model that holds the last key of ``path``; path is cut at a field's own parts."""
+    model: type[BaseModel] = _File
+    for depth, name in enumerate(path[:-1]):
+        inner = model.model_fields[name].annotation if name in model.model_fields else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            del path[depth + 1 :]  # below a field there are only pydantic's names for the parts of a union
+            break
+        model = inner
+    return model
+
+
+def _shown(value: Any) -> str:
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _string(text: str) -> str:
+    """TOML's basic strings are JSON's, but for U+007F and for characters beyond U+FFFF, which JSON writes as two."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _boolean(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _number(value: float) -> str:
+    return repr(float(value))  # the shortest decimal that reads back as the same float64
+
+
+def _array(items: Iterable[str]) -> str:
+    body = ", ".join(items)
+    if len(body) <= 100:
+        return f"[{body}]"
+    return "[\n" + textwrap.fill(body, width=116, initial_indent="    ", subsequent_indent="    ") + ",\n]"
+
+
+def _bounds(bound: Float64[np.ndarray, " t"]) -> str:
+    if (bound == bound[0]).all() and not (np.signbit(bound) != np.signbit(bound[0])).any():
+        return _number(bound[0])
+    return _array(_number(value) for value in bound)
