@@ -1,0 +1,258 @@
+"""The families certificate: bounds on the relative gap from rho-correlated families (THEORY 2, 3).
+
+The claim's residual r splits by degree: two siblings of a family have
+E[r(x) r(x')] = sum_k rho^k W_k[r], every term at least 0. So the between-family variance
+component A bounds the gap W_1 from above by A/rho whatever f is, and from below once the higher
+degrees are bounded by what the families' inner spread leaves for them.
+
+Letters: B families, s siblings, T targets, R rows (1 across the mean, T across every target);
+MSB, MSW mean squares between and within families; V = Var f; alpha the probability of failure.
+
+Assumptions, stated in every verdict: families are independent and uniform (the challenge was
+drawn after the claim was committed), and a family's residuals are jointly Gaussian. The first
+is the protocol's to enforce; the second is asymptotic and is tested by
+benchmarks/families_hold_their_level.py. proved/asymptotic means exactly this.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from protocol.certificate import bounds
+from protocol.certificate.readings import Readings
+from protocol.certificate.terms import Across
+from protocol.errors import ArgumentError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FamiliesCertificate:
+    """Bounds on the relative gap, with every part that makes them up.
+
+    Arrays are of shape (R,): one row across the mean, or one a target. Everything but
+    ``variance`` and ``intercept_error`` is relative to Var f.
+
+    relative_gap : point estimate, may be below 0.
+    upper : with probability 1 - delta, over all rows at once, no relative gap is above it; infinite
+        where Var f cannot be told from 0.
+    lower : likewise from below; the larger of ``families_lower`` and ``projection_lower``.
+    mean_square_between, mean_square_within : MSB and MSW.
+    variance : shape (T,); Var f, in the target's unit squared.
+    variance_error : one-sided error of Var f at delta (delta / T across every), relative.
+    allowance : what every answer may be off without being caught (tolerance / sd f); 0 when proved.
+    intercept_error : shape (T,); (E[f - g])^2, in the target's unit squared, its own noise removed.
+    constant_targets : numbers of the targets whose outputs do not vary beyond the tolerance.
+    """
+
+    across: Across
+    delta: float
+    n_families: int
+    n_siblings: int
+    rho: float
+    degrees_between: float
+    degrees_within: float
+    relative_gap: Float64[np.ndarray, " r"]
+    upper: Float64[np.ndarray, " r"]
+    lower: Float64[np.ndarray, " r"]
+    families_lower: Float64[np.ndarray, " r"]
+    projection_lower: Float64[np.ndarray, " r"]
+    mean_square_between: Float64[np.ndarray, " r"]
+    mean_square_within: Float64[np.ndarray, " r"]
+    variance: Float64[np.ndarray, " t"]
+    variance_error: Float64[np.ndarray, " r"]
+    allowance: Float64[np.ndarray, " r"]
+    intercept_error: Float64[np.ndarray, " t"]
+    constant_targets: tuple[int, ...]
+
+    @property
+    def upper_bound(self) -> float:
+        """No row's relative gap is above this."""
+        return float(self.upper.max())
+
+    @property
+    def lower_bound(self) -> float:
+        """Some row's relative gap is at least this."""
+        return float(self.lower.max())
+
+
+def certify(readings: Readings, *, delta: float, across: Across, tolerance: float = 0.0) -> FamiliesCertificate:
+    """Return the certificate of a claim's readings.
+
+    Parameters
+    ----------
+    readings : of a challenge drawn after the claim was committed; at least 2 families of 2.
+    delta : probability that the upper bound fails, and likewise the lower, over all rows.
+    across : one row for the mean over targets, or one row a target at delta / T each.
+    tolerance : by how much any answer may be off, in the targets' unit; 0 when the verifier
+        did every training itself.
+
+    Raises
+    ------
+    ArgumentError
+        Fewer than 2 families or 2 siblings, which leave a variance unknown.
+    """
+    n_b, n_s = readings.n_families, readings.n_siblings
+    if n_b < 2 + (readings.even is None) or n_s < 2:
+        raise ArgumentError(f"expected at least 3 families of 2 siblings, got {n_b} of {n_s}: ask for more retrainings")
+    alpha = delta / (readings.n_targets if across is Across.EVERY else 1)
+    spread = _Spread(readings, tolerance)
+    rows = _Rows(readings, spread, across)
+    variance_error = bounds.mean_error(rows.variance_share, alpha)
+    families_lower = _families_lower(rows, alpha / 2)
+    projection_lower = _projection_lower(rows, alpha / 2)
+    undefined = rows.undefined
+    return FamiliesCertificate(
+        across=across,
+        delta=delta,
+        n_families=n_b,
+        n_siblings=n_s,
+        rho=readings.rho,
+        degrees_between=rows.n_b,
+        degrees_within=rows.n_w,
+        relative_gap=rows.factor * (rows.msb - rows.msw),
+        upper=np.where(undefined, np.inf, _upper(rows, variance_error, alpha)),
+        lower=np.where(undefined, 0.0, np.maximum(families_lower, projection_lower)),
+        families_lower=families_lower,
+        projection_lower=projection_lower,
+        mean_square_between=rows.msb,
+        mean_square_within=rows.msw,
+        variance=spread.variance,
+        variance_error=variance_error,
+        allowance=rows.allowance,
+        intercept_error=_intercept_error(readings),
+        constant_targets=tuple(int(t) for t in np.flatnonzero(spread.constant)),
+    )
+
+
+class _Spread:
+    """Var f of each target, with the claim as a control variate (THEORY 3).
+
+    Var g is known exactly. With f~ the centred output (its odd part at p = 1/2), the estimate
+    is the mean of f~^2 - beta (g~^2 - Var g), plus the even part's variance: unbiased for a
+    fixed beta, and for a good claim (beta near 1) several times less noisy than the plain
+    variance. beta is the regression of f~^2 on g~^2 over families, kept in [0, 1].
+    """
+
+    def __init__(self, readings: Readings, tolerance: float) -> None:
+        residual = readings.residual
+        if readings.even is None:
+            residual = residual - residual.mean(axis=(0, 1))
+        ours = ((readings.linear + residual) ** 2).mean(axis=1)
+        claims = (readings.linear**2).mean(axis=1)
+        centred = claims - claims.mean(axis=0)
+        square = (centred**2).sum(axis=0)
+        beta = np.clip((centred * ours).sum(axis=0) / np.where(square > 0, square, 1.0), 0.0, 1.0)
+        per_family = ours - beta * (claims - readings.claim_variance)
+        if readings.even is not None:
+            per_family = per_family + ((readings.even - readings.even.mean(axis=(0, 1))) ** 2).mean(axis=1)
+        variance = per_family.mean(axis=0)
+        self.constant = ~(variance > max(tolerance, 0.0) ** 2)
+        self.variance = np.where(self.constant, 0.0, variance)
+        self.scale = np.sqrt(np.where(self.constant, 1.0, variance))
+        self.per_family = per_family / self.scale**2
+        self.tolerance = tolerance
+
+
+class _Rows:
+    """Mean squares of the relative residual, gathered into rows."""
+
+    def __init__(self, readings: Readings, spread: _Spread, across: Across) -> None:
+        self.n_s, self.rho = readings.n_siblings, readings.rho
+        self.factor = 1 / (self.n_s * self.rho)
+        n_families = readings.n_families
+        known_mean = readings.even is not None
+        relative = readings.residual / spread.scale
+        means = relative.mean(axis=1)
+        inner = ((relative - means[:, None]) ** 2).sum(axis=(0, 1)) / (n_families * (self.n_s - 1))
+        if not known_mean:
+            means = means - means.mean(axis=0)
+        self.n_b = float(n_families if known_mean else n_families - 1)
+        self.n_w = float(n_families * (self.n_s - 1))
+        outer = self.n_s * (means**2).sum(axis=0) / self.n_b
+        self.known_mean = known_mean
+        along = self._along_claim(readings, relative)
+        allowance = spread.tolerance / spread.scale
+        if across is Across.EVERY:
+            self.msb, self.msw, self.undefined = outer, inner, spread.constant
+            self.variance_share, self.along, self.allowance = spread.per_family, along, allowance
+        else:
+            weight = outer / outer.sum() if outer.sum() > 0 else np.full(len(outer), 1 / len(outer))
+            self.msb, self.msw = outer.mean(keepdims=True), inner.mean(keepdims=True)
+            self.undefined = np.array([bool(spread.constant.any())])
+            self.variance_share = (spread.per_family @ weight)[:, None]
+            self.along = along.mean(axis=1, keepdims=True)
+            self.allowance = np.sqrt((allowance**2).mean(keepdims=True))
+
+    def _along_claim(self, readings: Readings, relative: Float64[np.ndarray, "b s t"]) -> Float64[np.ndarray, "b t"]:
+        """Per family, the residual times the claim's own direction: its mean is <c/|c|, w> / sd f."""
+        norm = np.sqrt(readings.claim_variance)
+        direction = readings.linear / np.where(norm > 0, norm, 1.0)
+        if not self.known_mean:
+            relative = relative - relative.mean(axis=(0, 1))
+        return np.asarray((relative * direction).mean(axis=1))
+
+
+def _upper(rows: _Rows, variance_error: Float64[np.ndarray, " r"], alpha: float) -> Float64[np.ndarray, " r"]:
+    """A/rho over Var f from above, after the worst that answers within the tolerance can have done to it.
+
+    A shift of every residual by at most a changes the norm of the family means by sqrt(s) a in
+    sqrt(MSB), and that of the deviations by sqrt(s/(s-1)) a in sqrt(MSW); the sd of f by a.
+    """
+    a, s = rows.allowance, rows.n_s
+    msb = (np.sqrt(rows.msb) + np.sqrt(s) * a) ** 2
+    msw = np.maximum(np.sqrt(rows.msw) - np.sqrt(s / (s - 1)) * a, 0.0) ** 2
+    upper = bounds.contrast_upper(
+        msb, msw, between=rows.factor, within=rows.factor, n_b=rows.n_b, n_w=rows.n_w, alpha=alpha
+    )
+    return bounds.ratio_upper(
+        over=rows.factor * (msb - msw),
+        over_upper=upper,
+        under=np.maximum(1 - a, 0.0) ** 2,
+        under_lower=np.maximum(np.sqrt(np.maximum(1 - variance_error, 0.0)) - a, 0.0) ** 2,
+    )
+
+
+def _families_lower(rows: _Rows, alpha: float) -> Float64[np.ndarray, " r"]:
+    """W_1 from below. Let h be the least degree above 1 in the residual: 3 at p = 1/2, else 2.
+
+    A <= rho W_1 + rho^h W_h+ and E[MSW] >= (1 - rho) W_1 + (1 - rho^h) W_h+, since rho^k falls
+    with k. Eliminating W_h+, the weight above degree one, with c = rho^(h-1) / (1 - rho^h):
+    W_1 (1 - c (1 - rho)) >= A/rho - c E[MSW], a contrast of E[MSB] and E[MSW].
+    """
+    rho = rows.rho
+    h = 3 if rows.known_mean else 2
+    c = rho ** (h - 1) / (1 - rho**h)
+    within, scale = rows.factor + c, 1 - c * (1 - rho)
+    lower = bounds.contrast_lower(
+        rows.msb, rows.msw, between=rows.factor, within=within, n_b=rows.n_b, n_w=rows.n_w, alpha=alpha
+    )
+    estimate = (rows.factor * rows.msb - within * rows.msw) / scale
+    return _over_variance(rows, estimate, lower / scale, alpha)
+
+
+def _projection_lower(rows: _Rows, alpha: float) -> Float64[np.ndarray, " r"]:
+    """W_1 = |w|^2 >= <u, w>^2 for the direction u = c/|c| fixed when the claim was committed.
+
+    What a scaled claim leaves out lies along itself, so this finds scaling with few families.
+    Over the mean of targets, mean <u, w>^2 >= (mean <u, w>)^2.
+    """
+    mean = rows.along.mean(axis=0)
+    error = bounds.mean_error(rows.along, alpha / 2)  # two-sided: the claim may be too small or too large
+    return _over_variance(rows, mean**2, np.maximum(np.abs(mean) - error, 0.0) ** 2, alpha)
+
+
+def _over_variance(
+    rows: _Rows, estimate: Float64[np.ndarray, " r"], lower: Float64[np.ndarray, " r"], alpha: float
+) -> Float64[np.ndarray, " r"]:
+    one = np.ones_like(estimate)
+    error = bounds.mean_error(rows.variance_share, alpha)
+    return bounds.ratio_lower(over=estimate, over_lower=lower, under=one, under_upper=one + error)
+
+
+def _intercept_error(readings: Readings) -> Float64[np.ndarray, " t"]:
+    """(E[f - g])^2 without bias: the squared mean over families less the mean's own variance."""
+    whole = readings.residual if readings.even is None else readings.even
+    means = whole.mean(axis=1)
+    return np.asarray(means.mean(axis=0) ** 2 - means.var(axis=0, ddof=1) / len(means))

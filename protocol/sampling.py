@@ -1,0 +1,179 @@
+"""A challenge's seed to its subsets, families and training seeds (THEORY 2 and 8).
+
+Everything random that both parties must agree on comes from here, through AES-256 in counter
+mode, so that any one subset can be re-derived alone, in any language, for ever. Generators of
+numpy and torch promise none of that and are not used.
+
+Letters: N units, B families, s siblings, rho = (keep_16 / 65536)^2.
+
+Evaluations are numbered family by family, in a family sibling by sibling, and a subset before
+its complement: e = (b * s + j) * n_sides + side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from jaxtyping import Bool, Int64
+
+from protocol.encoding import SEED_BYTES, Digest, Seed, digest
+from protocol.errors import MalformedMessage
+from protocol.task import SeedPolicy, Task
+
+MAX_EVALUATIONS = 50_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """How the subsets of a challenge hang together.
+
+    n_families : B, independent bases.
+    n_siblings : s, subsets drawn from each base; 1 makes every subset independent ("pairs" when
+        ``complements``).
+    keep_16 : a sibling keeps a unit of its base when a 16-bit draw is below this, else redraws
+        it; two siblings are rho-correlated with rho = (keep_16 / 65536)^2.
+    complements : whether each subset is followed by its complement; only for p = 1/2.
+    """
+
+    n_families: int
+    n_siblings: int
+    keep_16: int
+    complements: bool
+
+    def __post_init__(self) -> None:
+        if self.n_families < 1 or self.n_siblings < 1:
+            raise MalformedMessage(
+                f"design: expected at least one family of one sibling, got {self.n_families} of {self.n_siblings}"
+            )
+        if not 0 <= self.keep_16 < 1 << 16:
+            raise MalformedMessage(f"design: expected keep_16 from 0 to 65535, got {self.keep_16}")
+        if self.n_evaluations > MAX_EVALUATIONS:
+            raise MalformedMessage(f"design: expected at most {MAX_EVALUATIONS} evaluations, got {self.n_evaluations}")
+
+    @property
+    def n_sides(self) -> int:
+        """2 with complements, else 1."""
+        return 2 if self.complements else 1
+
+    @property
+    def n_evaluations(self) -> int:
+        """How many trainings the design asks for."""
+        return self.n_families * self.n_siblings * self.n_sides
+
+    @property
+    def rho(self) -> float:
+        """Correlation of two siblings' inclusion of one unit."""
+        return (self.keep_16 / (1 << 16)) ** 2
+
+    def check_fits(self, task: Task) -> None:
+        """Raise :class:`MalformedMessage` unless the design's sides are those of the task's p."""
+        if self.complements != task.has_complements:
+            raise MalformedMessage(
+                f"design: expected complements exactly when p = 1/2, got {self.complements} at p = {task.p}"
+            )
+
+
+def families(*, n_families: int, n_siblings: int, rho: float, complements: bool) -> Design:
+    """Return the design of B families of s siblings with correlation ``rho``, to 16 bits."""
+    keep_16 = min(max(round(65536 * rho**0.5), 0), 65535)
+    return Design(n_families=n_families, n_siblings=n_siblings, keep_16=keep_16, complements=complements)
+
+
+def pairs(n_pairs: int, *, complements: bool = True) -> Design:
+    """Return the design of independent subsets, each with its complement at p = 1/2."""
+    return Design(n_families=n_pairs, n_siblings=1, keep_16=0, complements=complements)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw:
+    """A seed and a design: every subset and every training seed of one round."""
+
+    seed: Seed
+    design: Design
+
+    def __post_init__(self) -> None:
+        if len(self.seed) != SEED_BYTES:
+            raise MalformedMessage(f"challenge seed: expected {SEED_BYTES} bytes, got {len(self.seed)}")
+
+    @property
+    def n_evaluations(self) -> int:
+        return self.design.n_evaluations
+
+    @cached_property
+    def digest(self) -> Digest:
+        design = self.design
+        return digest("draw", self.seed, design.n_families, design.n_siblings, design.keep_16, design.complements)
+
+    def subsets(self, task: Task, evaluations: Int64[np.ndarray, " m"]) -> Bool[np.ndarray, "m n"]:
+        """Return the subsets of the numbered evaluations, True where a unit is in.
+
+        Parameters
+        ----------
+        evaluations : shape (m,), each from 0 to ``n_evaluations`` - 1, in any order.
+        """
+        design, n = self.design, task.n_units
+        out = np.empty((len(evaluations), n), dtype=bool)
+        bases, siblings = _Stream(self.seed, "base"), _Stream(self.seed, "sibling")
+        last_family, last_member = -1, -1
+        base = subset = np.empty(0, dtype=bool)
+        for row, evaluation in enumerate(evaluations.tolist()):
+            member, side = divmod(evaluation, design.n_sides)
+            family = member // design.n_siblings
+            if family != last_family:
+                base, last_family = bases.draws_16(family, n) < task.p_16, family
+            if member != last_member:
+                draws = siblings.draws_16(member, 2 * n)
+                subset, last_member = np.where(draws[:n] < design.keep_16, base, draws[n:] < task.p_16), member
+            out[row] = ~subset if side else subset
+        return out
+
+    def training_seeds(self, task: Task, evaluations: Int64[np.ndarray, " m"]) -> Int64[np.ndarray, " m"]:
+        """Return each evaluation's training seed, from 0 to 2^63 - 1 (THEORY 1, seed policy)."""
+        if task.seed_policy is SeedPolicy.SHARED:
+            return np.full(len(evaluations), task.seed, dtype=np.int64)
+        stream = _Stream(self.seed, "training seed")
+        seeds = [int.from_bytes(stream.read(e, 8), "little") >> 1 for e in evaluations.tolist()]
+        return np.array(seeds, dtype=np.int64)
+
+
+def subset_digests(subsets: Bool[np.ndarray, "m n"]) -> list[Digest]:
+    """Return one digest per subset, over its N and its bits packed most significant first."""
+    n = subsets.shape[1]
+    return [digest("subset", n, bits.tobytes()) for bits in np.packbits(subsets, axis=1)]
+
+
+def choose(seed: Seed, n: int, k: int) -> Int64[np.ndarray, " k"]:
+    """Return k of 0..n-1, ascending, every choice equally likely.
+
+    The k smallest of n 64-bit draws; two draws tie with probability below n^2 / 2^65.
+    """
+    return np.sort(permutation(seed, n)[:k])
+
+
+def permutation(seed: Seed, n: int) -> Int64[np.ndarray, " n"]:
+    """Return a uniformly random order of 0..n-1: the stable order of n 64-bit draws."""
+    draws = np.frombuffer(_Stream(seed, "permutation").read(0, 8 * n), dtype="<u8")
+    return np.argsort(draws, kind="stable").astype(np.int64)
+
+
+def seed_from_integer(label: str, value: int) -> Seed:
+    """Return the 32-byte seed that a task's small integer seed stands for."""
+    return Seed(digest("integer seed", label, value))
+
+
+class _Stream:
+    """AES-256-CTR keyed by a seed and a label; each index has 2^64 blocks of its own."""
+
+    def __init__(self, seed: Seed, label: str) -> None:
+        self._key = algorithms.AES256(digest("stream", seed, label))
+
+    def read(self, index: int, n_bytes: int) -> bytes:
+        counter = index.to_bytes(8, "big") + bytes(8)
+        encryptor = Cipher(self._key, modes.CTR(counter)).encryptor()
+        return encryptor.update(bytes(n_bytes))
+
+    def draws_16(self, index: int, n: int) -> np.ndarray:
+        return np.frombuffer(self.read(index, 2 * n), dtype="<u2")

@@ -1,0 +1,337 @@
+"""The task: the statement that is proved.
+
+Owns everything that can change an output. Whatever is not here may change how fast an output
+is computed, never its value (within the tolerance); it belongs to a party's configuration.
+Values are validated when made and never change; ``Task.digest`` names the whole.
+
+Rules: no data is read here (``protocol.training.datasets`` does), and no file is parsed
+(``protocol.taskfile`` does).
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import Float64
+
+from protocol.encoding import DIGEST_BYTES, Digest, Value, digest
+from protocol.errors import TaskFileError
+
+HALF_16 = 1 << 15
+"""Inclusion threshold of p = 1/2; only there does a subset have a complement (THEORY 2)."""
+
+MAX_UNITS = 10_000_000
+MAX_TARGETS = 100_000
+MAX_SEED = 2**63
+
+
+class Scaling(enum.Enum):
+    """What is done to the features, from all training rows, before any subset is taken."""
+
+    NONE = "none"
+    STANDARD = "standard"
+
+
+class ConstantColumns(enum.Enum):
+    """What is done about features that take one value on all rows."""
+
+    REFUSE = "refuse"
+    DROP = "drop"
+
+
+class UnitKind(enum.Enum):
+    """What is left in or out."""
+
+    ROW = "row"
+    CONTRIBUTOR = "contributor"
+
+
+class TargetKind(enum.Enum):
+    """The number that is read off a trained model at one test row.
+
+    margin         score of the row's class less the largest other score
+    probability    predicted probability of the row's class
+    loss           the recipe's own training loss at the row
+    prediction     predicted value (regression)
+    squared-error  (predicted - true)^2 (regression)
+    """
+
+    MARGIN = "margin"
+    PROBABILITY = "probability"
+    LOSS = "loss"
+    PREDICTION = "prediction"
+    SQUARED_ERROR = "squared-error"
+
+    @property
+    def for_regression(self) -> bool:
+        return self in (TargetKind.PREDICTION, TargetKind.SQUARED_ERROR)
+
+    @property
+    def larger_is_worse(self) -> bool:
+        """Whether a unit that raises the target does harm (THEORY 9: its worth changes sign)."""
+        return self in (TargetKind.LOSS, TargetKind.SQUARED_ERROR)
+
+
+class SeedPolicy(enum.Enum):
+    """Whether all subsets share one training seed, or each evaluation has its own (THEORY 1)."""
+
+    SHARED = "shared"
+    PER_SUBSET = "per-subset"
+
+
+def _require(holds: bool, key: str, expected: str, got: object) -> None:
+    if not holds:
+        raise TaskFileError(f"{key}: expected {expected}, got {got}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Which rows are trained on and which are tested.
+
+    source : ``sklearn:NAME`` for a bundled set, else the file's name (its place is the reader's).
+    digest : of the whole table as read, before the split (``training.datasets``).
+    target_column, contributor_column : names in a .csv, .parquet or .npz; ``""`` for none.
+    n_classes : 0 for regression.
+    split_seed : the shuffle that gives the first ``n_train`` rows to training, the next
+        ``n_test`` to testing.
+    """
+
+    source: str
+    digest: Digest
+    target_column: str
+    contributor_column: str
+    n_classes: int
+    n_train: int
+    n_test: int
+    split_seed: int
+    constant_columns: ConstantColumns
+    scaling: Scaling
+
+    def __post_init__(self) -> None:
+        _require(bool(self.source), "data.source", "sklearn:NAME or a file name", "nothing")
+        n_bytes = len(self.digest)
+        _require(n_bytes == DIGEST_BYTES, "data.digest", f"{DIGEST_BYTES} bytes", f"{n_bytes} bytes")
+        _require(
+            self.n_classes == 0 or self.n_classes >= 2, "data.n_classes", "0 (regression) or at least 2", self.n_classes
+        )
+        _require(self.n_train >= 1, "data.n_train", "at least 1 training row", self.n_train)
+        _require(self.n_test >= 1, "data.n_test", "at least 1 test row (the test set is empty)", self.n_test)
+        _require(0 <= self.split_seed < MAX_SEED, "data.split_seed", "an integer from 0 to 2^63 - 1", self.split_seed)
+
+    @property
+    def fields(self) -> Value:
+        return [
+            self.source, self.digest, self.target_column, self.contributor_column, self.n_classes, self.n_train,
+            self.n_test, self.split_seed, self.constant_columns.value, self.scaling.value,
+        ]  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Units:
+    """What is left in or out: ``n`` of them."""
+
+    kind: UnitKind
+    n: int
+
+    def __post_init__(self) -> None:
+        _require(2 <= self.n <= MAX_UNITS, "units.n", f"2 to {MAX_UNITS} units", self.n)
+
+    @property
+    def fields(self) -> Value:
+        return [self.kind.value, self.n]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ridge:
+    """Least squares with an L2 penalty ``l2`` on the weights and none on the intercept.
+
+    Classification regresses on +1 for the row's class and -1 for the others.
+    """
+
+    l2: float
+    name = "ridge"
+
+    def __post_init__(self) -> None:
+        _require(math.isfinite(self.l2) and self.l2 > 0, "recipe.l2", "a number above 0", self.l2)
+
+    @property
+    def fields(self) -> Value:
+        return [self.name, self.l2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logistic:
+    """Multinomial logistic regression: summed cross-entropy plus l2/2 times the squared weights.
+
+    The intercept is the weight of a constant feature 1 and is penalised like the others, so
+    that the optimum exists and is unique for every subset, the empty one included.
+    ``gradient_tolerance`` bounds the Euclidean norm of the gradient at which training stops;
+    the weights are then within gradient_tolerance / l2 of the optimum.
+    """
+
+    l2: float
+    gradient_tolerance: float
+    name = "logistic"
+
+    def __post_init__(self) -> None:
+        _require(math.isfinite(self.l2) and self.l2 > 0, "recipe.l2", "a number above 0", self.l2)
+        tolerance = self.gradient_tolerance
+        _require(math.isfinite(tolerance) and tolerance > 0, "recipe.gradient_tolerance", "a number above 0", tolerance)
+
+    @property
+    def fields(self) -> Value:
+        return [self.name, self.l2, self.gradient_tolerance]
+
+
+Recipe: TypeAlias = Ridge | Logistic
+
+
+@dataclass(frozen=True, kw_only=True)
+class Targets:
+    """Which numbers are read off a trained model, and the range each is clipped into.
+
+    rows : indices of test rows, each a target of its own; with ``average``, their mean is the one target.
+    lo, hi : shape (T,), lo < hi.
+    """
+
+    kind: TargetKind
+    rows: tuple[int, ...]
+    average: bool
+    lo: Float64[np.ndarray, " t"]
+    hi: Float64[np.ndarray, " t"]
+
+    def __post_init__(self) -> None:
+        _require(len(self.rows) >= 1, "targets.rows", "at least one test row (the test set is empty)", "none")
+        _require(len(set(self.rows)) == len(self.rows), "targets.rows", "each test row once", "a row twice")
+        _require(min(self.rows) >= 0, "targets.rows", "row numbers from 0", min(self.rows))
+        _require(self.n <= MAX_TARGETS, "targets.rows", f"at most {MAX_TARGETS} targets", self.n)
+        for key, bound in (("targets.lo", self.lo), ("targets.hi", self.hi)):
+            _require(bound.shape == (self.n,), key, f"{self.n} numbers, one per target", f"{bound.size}")
+            _require(bool(np.isfinite(bound).all()), key, "finite numbers", "NaN or infinity")
+            bound.setflags(write=False)
+        wrong = np.flatnonzero(~(self.lo < self.hi))
+        if wrong.size:
+            t = wrong[0]
+            got = f"lo = {self.lo[t]}, hi = {self.hi[t]} at target {t}"
+            _require(self.lo[t] < self.hi[t], "targets.lo", "lo < hi for every target", got)
+
+    @property
+    def n(self) -> int:
+        """T, the number of targets."""
+        return 1 if self.average else len(self.rows)
+
+    @property
+    def width(self) -> Float64[np.ndarray, " t"]:
+        """hi - lo, shape (T,), in the target's unit."""
+        return np.asarray(self.hi - self.lo)
+
+    @property
+    def fields(self) -> Value:
+        return [self.kind.value, np.array(self.rows, dtype=np.int64), self.average, self.lo, self.hi]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numerics:
+    """How exact an output is: the ``tolerance`` profile of stock floating point.
+
+    tolerance : largest honest |difference| between two computations of one output, in the
+        targets' unit. An answer further off than this is false (THEORY 7).
+    """
+
+    tolerance: float
+    profile = "tolerance"
+
+    def __post_init__(self) -> None:
+        holds = math.isfinite(self.tolerance) and self.tolerance >= 0
+        _require(holds, "numerics.tolerance", "a number of at least 0", self.tolerance)
+
+    @property
+    def fields(self) -> Value:
+        return [self.profile, self.tolerance]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """The statement: on these data, with this recipe, what do the units matter to these targets?
+
+    p_16 : a unit is in when a 16-bit draw is below it; p = p_16 / 65536.
+    seed : the training seed under ``SeedPolicy.SHARED``; unused and 0 otherwise.
+    """
+
+    data: Data
+    units: Units
+    recipe: Recipe
+    targets: Targets
+    p_16: int
+    seed_policy: SeedPolicy
+    seed: int
+    numerics: Numerics
+
+    def __post_init__(self) -> None:
+        _require(0 < self.p_16 < 1 << 16, "sampling.p", "a probability strictly between 0 and 1", self.p)
+        _require(0 <= self.seed < MAX_SEED, "sampling.seed", "an integer from 0 to 2^63 - 1", self.seed)
+        if self.seed_policy is SeedPolicy.PER_SUBSET:
+            _require(self.seed == 0, "sampling.seed", "0 when every subset has a seed of its own", self.seed)
+        last = max(self.targets.rows)
+        _require(last < self.data.n_test, "targets.rows", f"row numbers below n_test = {self.data.n_test}", last)
+        if self.units.kind is UnitKind.ROW:
+            _require(self.units.n == self.data.n_train, "units.n", f"n_train = {self.data.n_train}", self.units.n)
+        else:
+            _require(bool(self.data.contributor_column), "units.kind", "data.contributor_column to be set", "none")
+            _require(
+                self.units.n <= self.data.n_train, "units.n", f"at most n_train = {self.data.n_train}", self.units.n
+            )
+        self._check_kinds()
+
+    def _check_kinds(self) -> None:
+        kind, regression = self.targets.kind, self.data.n_classes == 0
+        if regression:
+            _require(kind.for_regression, "targets.kind", "prediction or squared-error for a regression", kind.value)
+            ridge = isinstance(self.recipe, Ridge)
+            _require(ridge, "recipe.name", "ridge for a regression", self.recipe.name)
+        else:
+            _require(not kind.for_regression, "targets.kind", "margin, probability or loss for classes", kind.value)
+        if kind is TargetKind.PROBABILITY:
+            logistic = isinstance(self.recipe, Logistic)
+            _require(
+                logistic, "targets.kind", "margin or loss for recipe ridge, which has no probabilities", kind.value
+            )
+
+    @property
+    def p(self) -> float:
+        """Probability that a unit is in a subset."""
+        return self.p_16 / (1 << 16)
+
+    @property
+    def has_complements(self) -> bool:
+        """Whether the complement of a subset is distributed like a subset: p = 1/2 (THEORY 2)."""
+        return self.p_16 == HALF_16
+
+    @property
+    def n_units(self) -> int:
+        """N."""
+        return self.units.n
+
+    @property
+    def n_targets(self) -> int:
+        """T."""
+        return self.targets.n
+
+    @cached_property
+    def digest(self) -> Digest:
+        """Name of the task: two tasks with one digest are the same statement."""
+        return digest(
+            "task", self.data.fields, self.units.fields, self.recipe.fields, self.targets.fields, self.p_16,
+            self.seed_policy.value, self.seed, self.numerics.fields,
+        )  # fmt: skip
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Task) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
