@@ -32,6 +32,8 @@ from protocol.session.messages import (
 
 
 class State(enum.Enum):
+    """Where a session stands; both parties' ends of it are in the same one."""
+
     START = "start"
     OPENED = "opened"
     COMMITTED = "committed"

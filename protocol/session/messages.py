@@ -28,6 +28,8 @@ MAX_TEXT = 1000
 
 
 class Sender(enum.Enum):
+    """Who said a message."""
+
     PROVER = "prover"
     VERIFIER = "verifier"
 
