@@ -100,6 +100,10 @@ def certify(readings: Readings, *, delta: float, across: Across, tolerance: floa
     spread = _Spread(readings, tolerance)
     rows = _Rows(readings, spread, across)
     variance_error = bounds.mean_error(rows.variance_share, alpha)
+    upper = upper_bound_of(
+        rows.msb, rows.msw, variance_error, rows.allowance,
+        s=n_s, rho=readings.rho, n_b=rows.n_b, n_w=rows.n_w, alpha=alpha,
+    )  # fmt: skip
     families_lower = _families_lower(rows, alpha / 2)
     projection_lower = _projection_lower(rows, alpha / 2)
     undefined = rows.undefined
@@ -112,7 +116,7 @@ def certify(readings: Readings, *, delta: float, across: Across, tolerance: floa
         degrees_between=rows.n_b,
         degrees_within=rows.n_w,
         relative_gap=rows.factor * (rows.msb - rows.msw),
-        upper=np.where(undefined, np.inf, _upper(rows, variance_error, alpha)),
+        upper=np.where(undefined, np.inf, upper),
         lower=np.where(undefined, 0.0, np.maximum(families_lower, projection_lower)),
         families_lower=families_lower,
         projection_lower=projection_lower,
@@ -194,21 +198,30 @@ class _Rows:
         return np.asarray((relative * direction).mean(axis=1))
 
 
-def _upper(rows: _Rows, variance_error: Float64[np.ndarray, " r"], alpha: float) -> Float64[np.ndarray, " r"]:
-    """A/rho over Var f from above, after the worst that answers within the tolerance can have done to it.
+def upper_bound_of(
+    msb: Float64[np.ndarray, " r"],
+    msw: Float64[np.ndarray, " r"],
+    variance_error: Float64[np.ndarray, " r"],
+    allowance: Float64[np.ndarray, " r"],
+    *,
+    s: int,
+    rho: float,
+    n_b: float,
+    n_w: float,
+    alpha: float,
+) -> Float64[np.ndarray, " r"]:
+    """Return A/rho over Var f from above, after the worst that answers within the tolerance can have done to it.
 
-    A shift of every residual by at most a changes the norm of the family means by sqrt(s) a in
-    sqrt(MSB), and that of the deviations by sqrt(s/(s-1)) a in sqrt(MSW); the sd of f by a.
+    A shift of every residual by at most ``allowance`` a changes the norm of the family means by
+    sqrt(s) a in sqrt(MSB), and that of the deviations by sqrt(s/(s-1)) a in sqrt(MSW); the sd of
+    f by a. All arguments are relative to Var f, as in :class:`FamiliesCertificate`.
     """
-    a, s = rows.allowance, rows.n_s
-    msb = (np.sqrt(rows.msb) + np.sqrt(s) * a) ** 2
-    msw = np.maximum(np.sqrt(rows.msw) - np.sqrt(s / (s - 1)) * a, 0.0) ** 2
-    upper = bounds.contrast_upper(
-        msb, msw, between=rows.factor, within=rows.factor, n_b=rows.n_b, n_w=rows.n_w, alpha=alpha
-    )
+    a, factor = allowance, 1 / (s * rho)
+    msb = (np.sqrt(msb) + np.sqrt(s) * a) ** 2
+    msw = np.maximum(np.sqrt(msw) - np.sqrt(s / (s - 1)) * a, 0.0) ** 2
     return bounds.ratio_upper(
-        over=rows.factor * (msb - msw),
-        over_upper=upper,
+        over=factor * (msb - msw),
+        over_upper=bounds.contrast_upper(msb, msw, between=factor, within=factor, n_b=n_b, n_w=n_w, alpha=alpha),
         under=np.maximum(1 - a, 0.0) ** 2,
         under_lower=np.maximum(np.sqrt(np.maximum(1 - variance_error, 0.0)) - a, 0.0) ** 2,
     )

@@ -106,7 +106,7 @@ class VerifierSession:
                 self._machine.step(Sender.PROVER, other)  # raises: no row of the table takes it
                 raise InternalError(f"the state table let the prover send {type(other).__name__}")
             case Lost(reason=reason):
-                return self._reject(f"the prover did not answer: {reason}")
+                return self._reject(reason)
 
     def _take_entropy(self, entropy: bytes) -> list[Effect]:
         match self._machine.state:
