@@ -32,7 +32,7 @@ from protocol.session.messages import (
 
 
 class State(enum.Enum):
-    """Where a session stands; both parties' ends of it are in the same one."""
+    """Where a session stands."""
 
     START = "start"
     OPENED = "opened"

@@ -23,4 +23,4 @@ def test_a_wrong_number_type_is_refused_under_pytest() -> None:
 
 def test_a_dataclass_is_checked_too() -> None:
     with pytest.raises(TypeCheckError, match="scores"):
-        Claim(task_digest=Digest(bytes(32)), intercepts=np.zeros(2), scores=np.zeros((2, 3), dtype=np.float32))
+        Claim(task_digest=Digest(bytes(32)), intercepts=np.zeros(2), scores=np.zeros((2, 3), dtype=np.int64))
