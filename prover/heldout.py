@@ -1,0 +1,164 @@
+"""How good a claim is, from evaluations that it was not fitted to.
+
+Owns the estimator of the gap and the figures made of it. Refuses to know how the claim was made.
+
+Letters: r_j the residual of held-out evaluation j, phi_j its characters (THEORY 1), W_1 the
+residual's weight at degree one, which is the gap.
+
+E[r phi] is the vector of the residual's coefficients at degree one, so for two independent
+evaluations E[r_j r_k phi_j . phi_k] = W_1, and the mean over all pairs j != k is unbiased:
+
+    U = ( |sum_j r_j phi_j|^2 - sum_j r_j^2 |phi_j|^2 ) / (n (n - 1)).
+
+A constant added to r changes no expectation here, so the intercept need not be right.
+Its standard error is the jackknife's, which for a claim of small gap is up to sqrt(2) too large.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64
+from torch import Tensor
+
+from protocol.claim import Figures
+from protocol.errors import InternalError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Spread:
+    """How the outputs themselves vary, over all evaluations; each of shape (T,), in the target's unit squared.
+
+    variance : Var f. even : variance of (f(x) + f(1-x))/2, 0 without complements.
+    fitted : mean square of what scores are fitted to, the odd part or the centred whole.
+    varies : whether Var f is more than the task's tolerance squared; where it is not, the target is a constant.
+    """
+
+    variance: Float64[np.ndarray, " t"]
+    even: Float64[np.ndarray, " t"]
+    fitted: Float64[np.ndarray, " t"]
+    varies: Bool[np.ndarray, " t"]
+
+    def relative(self, values: Float64[np.ndarray, "*b t"]) -> Float64[np.ndarray, "*b t"]:
+        """Return ``values`` as shares of Var f; 0 for a target that is a constant."""
+        return np.where(self.varies, values / np.where(self.varies, self.variance, 1.0), 0.0)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Quality:
+    """A claim's figures per target, each of shape (T,), as shares of Var f.
+
+    relative_gap : unbiased, so it may fall below 0. relative_gap_error : its standard error.
+    odd_residual : mean square of the residual's odd part (of the whole residual for p other than 1/2).
+    r2 : 1 - (odd residual + even part), the share of Var f explained. varies : False for a constant target.
+    mean_gap_error : standard error of the mean of ``relative_gap`` over targets.
+    n_heldout : independent evaluations behind the figures.
+    """
+
+    relative_gap: Float64[np.ndarray, " t"]
+    relative_gap_error: Float64[np.ndarray, " t"]
+    odd_residual: Float64[np.ndarray, " t"]
+    r2: Float64[np.ndarray, " t"]
+    varies: Bool[np.ndarray, " t"]
+    mean_gap_error: float
+    n_heldout: int
+
+    def mean(self, values: Float64[np.ndarray, " t"]) -> float:
+        """Return the mean over the targets that vary; 0 if none does."""
+        return float(values[self.varies].mean()) if self.varies.any() else 0.0
+
+    @property
+    def mean_gap(self) -> float:
+        """Mean over targets of the relative gap; may fall below 0."""
+        return self.mean(self.relative_gap)
+
+    def figures(self, n_retrainings: int) -> Figures:
+        """Return the means over targets that a claim is published with."""
+        return Figures(
+            relative_gap=max(self.mean_gap, 0.0),
+            odd_residual=max(self.mean(self.odd_residual), 0.0),
+            r2=min(self.mean(self.r2), 1.0),
+            n_retrainings=n_retrainings,
+        )
+
+
+def spread(outputs: Float64[np.ndarray, "n s t"], tolerance: float) -> Spread:
+    """Return how outputs vary.
+
+    Parameters
+    ----------
+    outputs : shape (n, s, T), of n independent subsets; s is 2 with complements, the subset first, else 1.
+    tolerance : the task's, in the targets' unit.
+    """
+    n, sides, _ = outputs.shape
+    variance = outputs.reshape(n * sides, -1).var(axis=0)
+    if sides == 2:
+        even, fitted = outputs.mean(axis=1).var(axis=0), (fitted_part(outputs) ** 2).mean(axis=0)
+    else:
+        even, fitted = np.zeros_like(variance), variance
+    return Spread(variance=variance, even=even, fitted=fitted, varies=variance > tolerance**2)
+
+
+def fitted_part(outputs: Float64[np.ndarray, "n s t"]) -> Float64[np.ndarray, "n t"]:
+    """Return what scores are fitted to: (f(x) - f(1-x))/2 with complements (THEORY 2), else f less its mean."""
+    if outputs.shape[1] == 2:
+        return np.asarray((outputs[:, 0] - outputs[:, 1]) / 2)
+    return np.asarray(outputs[:, 0] - outputs[:, 0].mean(axis=0))
+
+
+def gap_estimate(features: Float64[Tensor, "n d"], residuals: Float64[Tensor, "n t"]) -> Float64[Tensor, " t"]:
+    """Return U, shape (T,), in the target's unit squared; it may fall below 0.
+
+    Parameters
+    ----------
+    features : shape (n, d), the characters phi_j, or their image under an isometry; n at least 2.
+    residuals : shape (n, T), of evaluations independent of each other and of the claim.
+    """
+    n = _enough(len(features))
+    own = features.square().sum(dim=1) @ residuals.square()
+    return ((features.T @ residuals).square().sum(dim=0) - own) / (n * (n - 1))
+
+
+def gap_shares(features: Float64[Tensor, "n d"], residuals: Float64[Tensor, "n t"]) -> Float64[Tensor, "n t"]:
+    """Return each evaluation's share in U: its mean with all others, shape (n, T); their mean over n is U."""
+    n = _enough(len(features))
+    own = residuals.square() * features.square().sum(dim=1, keepdim=True)
+    return (residuals * (features @ (features.T @ residuals)) - own) / (n - 1)
+
+
+def _enough(n: int) -> int:
+    if n < 2:
+        raise InternalError(f"the gap's estimate needs 2 evaluations, got {n}")
+    return n
+
+
+def quality(
+    folds: list[tuple[Float64[Tensor, "n d"], Float64[Tensor, "n t"]]], spread_: Spread, n_targets: int
+) -> Quality:
+    """Return the figures of claims, one a fold, from held-out features and residuals.
+
+    With several folds (cross-validation) the figures are means over folds: those of the claims
+    fitted to the other folds, not of one fitted to all.
+    """
+    gap, mse, n = np.zeros(n_targets), np.zeros(n_targets), sum(len(residuals) for _, residuals in folds)
+    squares, mean_squares = np.zeros(n_targets), 0.0
+    for features, residuals in folds:
+        shares = gap_shares(features, residuals)
+        estimate = shares.mean(dim=0)
+        weight = len(residuals) / n
+        gap += weight * estimate.cpu().numpy()
+        mse += weight * residuals.square().mean(dim=0).cpu().numpy()
+        relative = spread_.relative((shares - estimate).cpu().numpy())
+        squares += (relative**2).sum(axis=0)
+        mean_squares += float((relative.sum(axis=1) ** 2).sum())
+    odd_residual = spread_.relative(mse)
+    return Quality(
+        relative_gap=spread_.relative(gap),
+        relative_gap_error=2 * np.sqrt(squares) / n,  # jackknife of a U-statistic of degree 2
+        odd_residual=odd_residual,
+        r2=np.where(spread_.varies, 1.0 - odd_residual - spread_.relative(spread_.even), 0.0),
+        varies=spread_.varies,
+        mean_gap_error=2 * mean_squares**0.5 / (n * max(int(spread_.varies.sum()), 1)),
+        n_heldout=n,
+    )
