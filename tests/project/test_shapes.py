@@ -8,6 +8,7 @@ from jaxtyping import TypeCheckError
 
 from protocol.claim import Claim
 from protocol.encoding import Digest
+from protocol.errors import MalformedMessage
 from protocol.harmonic import gap
 
 
@@ -21,6 +22,11 @@ def test_a_wrong_number_type_is_refused_under_pytest() -> None:
         gap(np.zeros(3, dtype=np.float32), np.zeros(3, dtype=np.float32), 0.5)
 
 
-def test_a_dataclass_is_checked_too() -> None:
+def test_what_a_dataclass_lets_through_is_checked_too() -> None:
     with pytest.raises(TypeCheckError, match="scores"):
         Claim(task_digest=Digest(bytes(32)), intercepts=np.zeros(2), scores=np.zeros((2, 3), dtype=np.int64))
+
+
+def test_a_dataclass_refuses_hostile_arrays_itself() -> None:
+    with pytest.raises(MalformedMessage, match="intercepts"):
+        Claim(task_digest=Digest(bytes(32)), intercepts=np.zeros(7), scores=np.zeros((2, 3)))
