@@ -266,6 +266,9 @@ def retrained_from_proto(message: pb.Retrained) -> Retrained:
     check_seed = None
     if message.HasField("check_seed"):
         check_seed = Seed(exactly(message.check_seed, SEED_BYTES, "retrained's check seed"))
+    n_evaluations = len(message.evaluations)
+    if n_evaluations != message.outputs.n_rows:
+        raise MalformedMessage(f"retrained: expected {n_evaluations} rows of outputs, got {message.outputs.n_rows}")
     evaluations = np.array(message.evaluations, dtype=np.int64)
     if bool((np.diff(evaluations) <= 0).any()):
         raise MalformedMessage("retrained: expected evaluations in ascending order, each once")

@@ -57,7 +57,7 @@ def refuse_unknown_fields(message: Message, what: str) -> None:
     """Raise :class:`MalformedMessage` if a field of ``message``, however deep, is not in our definition."""
     if len(UnknownFieldSet(message)):
         raise MalformedMessage(
-            f"{what}: expected the fields of {message.DESCRIPTOR.full_name}, got others; is it newer?"
+            f"{what}: expected only fields of {message.DESCRIPTOR.full_name}, got one from a newer version"
         )
     for field in message.DESCRIPTOR.fields:
         if field.message_type is None:

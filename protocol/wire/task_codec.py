@@ -131,6 +131,10 @@ def _targets_to_proto(targets: Targets) -> pb.Targets:
 
 
 def _targets_from_proto(message: pb.Targets) -> Targets:
+    n_targets = 1 if message.average else len(message.rows)
+    if not len(message.lo) == len(message.hi) == n_targets:
+        got = f"{len(message.lo)} and {len(message.hi)}"
+        raise MalformedMessage(f"targets: expected {n_targets} of lo and of hi, one per target, got {got}")
     return Targets(
         kind=enum_from_proto(_TARGET_KIND, message.kind, "targets.kind"),
         rows=tuple(message.rows),

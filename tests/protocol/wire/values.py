@@ -1,0 +1,263 @@
+"""Domain values for the tests of the wire: hypothesis strategies, and one tiny audited session."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from protocol.certificate.terms import Across, Assurance, Terms
+from protocol.claim import MAX_MAGNITUDE, Claim, Figures
+from protocol.commitments import MerkleTree, PublicKey, SigningKey
+from protocol.encoding import Digest, Seed
+from protocol.errors import Reason
+from protocol.sampling import Design, Draw, choose
+from protocol.session.messages import (
+    Aborted,
+    Answers,
+    Challenge,
+    ClaimCommitted,
+    Closing,
+    Opening,
+    Outcome,
+    Retrained,
+    Sender,
+    SignedClaim,
+    answer_leaves,
+)
+from protocol.session.transcript import Entry, SignedTranscript, Transcript, sign_transcript
+from protocol.task import (
+    HALF_16,
+    ConstantColumns,
+    Data,
+    Logistic,
+    Numerics,
+    Ridge,
+    Scaling,
+    SeedPolicy,
+    TargetKind,
+    Targets,
+    Task,
+    UnitKind,
+    Units,
+)
+
+PROVER_KEY = SigningKey(bytes(range(32)))
+VERIFIER_KEY = SigningKey(bytes(range(32, 64)))
+
+seeds = st.binary(min_size=32, max_size=32)
+digests = seeds.map(Digest)
+signatures = st.binary(min_size=64, max_size=64)
+finite = st.floats(allow_nan=False, allow_infinity=False)
+positive = st.floats(min_value=1e-300, max_value=1e300)
+scores = st.floats(min_value=-MAX_MAGNITUDE, max_value=MAX_MAGNITUDE)
+seed_integers = st.integers(0, 2**63 - 1)
+texts = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=40)
+rounds = st.integers(0, 63)
+
+
+def matrices(n_rows: int, n_columns: int, elements: st.SearchStrategy[float] = finite) -> st.SearchStrategy[np.ndarray]:
+    items = st.lists(elements, min_size=n_rows * n_columns, max_size=n_rows * n_columns)
+    return items.map(lambda values: np.array(values, dtype=np.float64).reshape(n_rows, n_columns))
+
+
+@st.composite
+def tasks(draw: Any) -> Task:
+    regression = draw(st.booleans())
+    ridge = regression or draw(st.booleans())
+    kinds = [TargetKind.PREDICTION, TargetKind.SQUARED_ERROR] if regression else [TargetKind.MARGIN, TargetKind.LOSS]
+    if not ridge:
+        kinds.append(TargetKind.PROBABILITY)
+    kind = draw(st.sampled_from(UnitKind))
+    n_train, n_test = draw(st.integers(2, 2**32 - 1)), draw(st.integers(1, 2**32 - 1))
+    n_train = min(n_train, 10_000_000)
+    rows = draw(st.lists(st.integers(0, n_test - 1), min_size=1, max_size=4, unique=True))
+    average = draw(st.booleans())
+    lo = draw(matrices(1, 1 if average else len(rows)).map(lambda m: m[0]))
+    policy = draw(st.sampled_from(SeedPolicy))
+    return Task(
+        data=Data(
+            source=draw(texts.filter(bool)),
+            digest=draw(digests),
+            target_column=draw(texts),
+            contributor_column=draw(texts if kind is UnitKind.ROW else texts.filter(bool)),
+            n_classes=0 if regression else draw(st.integers(2, 2**32 - 1)),
+            n_train=n_train,
+            n_test=n_test,
+            split_seed=draw(seed_integers),
+            constant_columns=draw(st.sampled_from(ConstantColumns)),
+            scaling=draw(st.sampled_from(Scaling)),
+        ),
+        units=Units(kind=kind, n=n_train if kind is UnitKind.ROW else draw(st.integers(2, n_train))),
+        recipe=Ridge(l2=draw(positive)) if ridge else Logistic(l2=draw(positive), gradient_tolerance=draw(positive)),
+        targets=Targets(
+            kind=draw(st.sampled_from(kinds)),
+            rows=tuple(rows),
+            average=average,
+            lo=np.minimum(lo, 1e300),
+            hi=np.nextafter(np.minimum(lo, 1e300), math.inf),
+        ),
+        p_16=draw(st.one_of(st.just(HALF_16), st.integers(1, 65535))),
+        seed_policy=policy,
+        seed=draw(seed_integers) if policy is SeedPolicy.SHARED else 0,
+        numerics=Numerics(tolerance=draw(st.floats(min_value=0, max_value=1e300))),
+    )
+
+
+designs = st.builds(
+    Design,
+    n_families=st.integers(1, 1000),
+    n_siblings=st.integers(1, 1000),
+    keep_16=st.integers(0, 65535),
+    complements=st.booleans(),
+)
+draws = st.builds(Draw, seed=seeds.map(Seed), design=designs)
+challenges = st.builds(Challenge, round=rounds, draw=draws)
+openings = st.builds(Opening, version=st.just(1), nonce=st.binary(min_size=16, max_size=16), task_digest=digests)
+closings = st.builds(Closing, outcome=st.sampled_from(Outcome), reason=texts)
+aborts = st.builds(Aborted, reason=st.sampled_from(Reason), text=texts)
+figures = st.builds(
+    Figures,
+    relative_gap=st.floats(0, 1e300),
+    odd_residual=st.floats(0, 1e300),
+    r2=st.floats(-1e300, 1),
+    n_retrainings=st.integers(0, 2**32 - 1),
+)
+signed_claims = st.builds(
+    SignedClaim,
+    task_digest=digests,
+    root=digests,
+    figures=figures,
+    public_key=seeds.map(PublicKey),
+    signature=signatures,
+)
+
+
+@st.composite
+def claims(draw: Any) -> Claim:
+    n_targets, n_units = draw(st.integers(1, 3)), draw(st.integers(1, 5))
+    return Claim(
+        task_digest=draw(digests),
+        intercepts=draw(matrices(1, n_targets, scores))[0].copy(),
+        scores=draw(matrices(n_targets, n_units, scores)),
+    )
+
+
+@st.composite
+def answers(draw: Any) -> Answers:
+    outputs = draw(matrices(draw(st.integers(1, 4)), draw(st.integers(1, 3))))
+    return Answers(round=draw(rounds), outputs=outputs, root=draw(digests), signature=draw(signatures))
+
+
+@st.composite
+def retrainings(draw: Any) -> Retrained:
+    evaluations = sorted(draw(st.sets(st.integers(0, 2**32 - 1), min_size=1, max_size=4)))
+    return Retrained(
+        round=draw(rounds),
+        check_seed=draw(st.none() | seeds.map(Seed)),
+        evaluations=np.array(evaluations, dtype=np.int64),
+        outputs=draw(matrices(len(evaluations), draw(st.integers(1, 3)))),
+    )
+
+
+committed = st.builds(ClaimCommitted, signed=signed_claims, claim=claims())
+messages = st.one_of(openings, committed, challenges, answers(), retrainings(), closings, aborts)
+entries = st.builds(Entry, sender=st.sampled_from(Sender), message=messages, private=st.booleans())
+
+
+@st.composite
+def terms(draw: Any) -> Terms:
+    first = draw(designs)
+    looks = [first] * draw(st.integers(1, 3))
+    assurance = draw(st.sampled_from(Assurance))
+    n_checks = 0 if assurance is Assurance.PROVED else draw(st.integers(1, first.n_evaluations))
+    return Terms(
+        epsilon=draw(st.floats(0, 1, exclude_min=True, exclude_max=True)),
+        delta=draw(st.floats(0, 1, exclude_min=True, exclude_max=True)),
+        across=draw(st.sampled_from(Across)),
+        assurance=assurance,
+        looks=tuple(looks),
+        n_checks=n_checks,
+    )
+
+
+@st.composite
+def transcripts(draw: Any) -> SignedTranscript:
+    return SignedTranscript(
+        task=draw(tasks()),
+        terms=draw(terms()),
+        entries=tuple(draw(st.lists(entries, max_size=3))),
+        public_key=PublicKey(draw(seeds)),
+        signature=draw(signatures),
+    )
+
+
+def tiny_task(*, n_targets: int = 2, n_units: int = 5) -> Task:
+    return Task(
+        data=Data(
+            source="made up",
+            digest=Digest(bytes(32)),
+            target_column="",
+            contributor_column="",
+            n_classes=0,
+            n_train=n_units,
+            n_test=n_targets,
+            split_seed=0,
+            constant_columns=ConstantColumns.REFUSE,
+            scaling=Scaling.NONE,
+        ),
+        units=Units(kind=UnitKind.ROW, n=n_units),
+        recipe=Ridge(l2=1.0),
+        targets=Targets(
+            kind=TargetKind.PREDICTION,
+            rows=tuple(range(n_targets)),
+            average=False,
+            lo=np.full(n_targets, -10.0),
+            hi=np.full(n_targets, 10.0),
+        ),
+        p_16=HALF_16,
+        seed_policy=SeedPolicy.SHARED,
+        seed=7,
+        numerics=Numerics(tolerance=1e-9),
+    )
+
+
+def tiny_claim(task: Task) -> ClaimCommitted:
+    """Return a claim with made-up scores, properly committed and signed."""
+    size = task.n_targets * task.n_units
+    claim = Claim(
+        task_digest=task.digest,
+        intercepts=np.arange(task.n_targets, dtype=np.float64),
+        scores=np.linspace(-1, 1, size).reshape(task.n_targets, task.n_units),
+    )
+    said = Figures(relative_gap=0.01, odd_residual=0.02, r2=0.9, n_retrainings=100)
+    root = MerkleTree(claim.leaves()).root
+    signature = PROVER_KEY.sign(SignedClaim.digest_of(task.digest, root, said, PROVER_KEY.public))
+    signed = SignedClaim(
+        task_digest=task.digest, root=root, figures=said, public_key=PROVER_KEY.public, signature=signature
+    )
+    return ClaimCommitted(signed=signed, claim=claim)
+
+
+def tiny_transcript() -> SignedTranscript:
+    """Return one audited session about :func:`tiny_task`, every commitment in order, the outputs made up."""
+    task, design = tiny_task(), Design(n_families=2, n_siblings=2, keep_16=40000, complements=True)
+    looks = Terms(
+        epsilon=0.05, delta=0.05, across=Across.MEAN, assurance=Assurance.AUDITED, looks=(design,), n_checks=3
+    )
+    record, challenge = Transcript(task.digest), Challenge(round=0, draw=Draw(seed=Seed(b"c" * 32), design=design))
+    record.append(Entry(Sender.VERIFIER, Opening(version=1, nonce=b"n" * 16, task_digest=task.digest)))
+    record.append(Entry(Sender.PROVER, tiny_claim(task)))
+    record.append(Entry(Sender.VERIFIER, challenge))
+    outputs = np.sin(np.arange(design.n_evaluations * task.n_targets)).reshape(-1, task.n_targets)
+    root = MerkleTree(answer_leaves(task, challenge.draw, outputs)).root
+    signature = PROVER_KEY.sign(Answers.digest_of(record.spoken, 0, root))
+    record.append(Entry(Sender.PROVER, Answers(round=0, outputs=outputs, root=root, signature=signature)))
+    check_seed = Seed(b"s" * 32)
+    chosen = choose(check_seed, design.n_evaluations, looks.n_checks)
+    checked = Retrained(round=0, check_seed=check_seed, evaluations=chosen, outputs=outputs[chosen])
+    record.append(Entry(Sender.VERIFIER, checked, private=True))
+    record.append(Entry(Sender.VERIFIER, Closing(outcome=Outcome.INCONCLUSIVE, reason="made up")))
+    return sign_transcript(task, looks, record, VERIFIER_KEY)
