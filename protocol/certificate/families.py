@@ -140,10 +140,10 @@ class _Spread:
     """
 
     def __init__(self, readings: Readings, tolerance: float) -> None:
-        residual = readings.residual
+        ours = readings.linear + readings.residual
         if readings.even is None:
-            residual = residual - residual.mean(axis=(0, 1))
-        ours = ((readings.linear + residual) ** 2).mean(axis=1)
+            ours = ours - ours.mean(axis=(0, 1))
+        ours = (ours**2).mean(axis=1)
         claims = (readings.linear**2).mean(axis=1)
         centred = claims - claims.mean(axis=0)
         square = (centred**2).sum(axis=0)
@@ -268,4 +268,5 @@ def _intercept_error(readings: Readings) -> Float64[np.ndarray, " t"]:
     """(E[f - g])^2 without bias: the squared mean over families less the mean's own variance."""
     whole = readings.residual if readings.even is None else readings.even
     means = whole.mean(axis=1)
-    return np.asarray(means.mean(axis=0) ** 2 - means.var(axis=0, ddof=1) / len(means))
+    error = means.mean(axis=0) - readings.claim_mean
+    return np.asarray(error**2 - means.var(axis=0, ddof=1) / len(means))

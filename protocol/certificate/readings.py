@@ -28,9 +28,11 @@ _CHUNK_CELLS = 1 << 24  # of the mask held as float64 at once; does not affect o
 class Readings:
     """One reading per subset (with its complement at p = 1/2), family by family.
 
-    residual : shape (B, s, T); odd residual at p = 1/2, else f(x) - g(x).
+    residual : shape (B, s, T); odd residual at p = 1/2, else f(x) - linear, its mean unknown.
     linear : shape (B, s, T); the claim's own sum_i theta_i (x_i - p), mean exactly 0.
-    even : shape (B, s, T); half sum of f - g over x and its complement; None unless p = 1/2.
+    even : shape (B, s, T); half sum of f over x and its complement; None unless p = 1/2.
+    claim_mean : shape (T,); E g, exact. Never subtracted from an output before spreads are taken: beside a huge
+        intercept, which the prover is free to choose, an output would round away.
     claim_variance : shape (T,); Var g, exact.
     rho : correlation of two siblings.
     """
@@ -38,6 +40,7 @@ class Readings:
     residual: Float64[np.ndarray, "b s t"]
     linear: Float64[np.ndarray, "b s t"]
     even: Float64[np.ndarray, "b s t"] | None
+    claim_mean: Float64[np.ndarray, " t"]
     claim_variance: Float64[np.ndarray, " t"]
     rho: float
 
@@ -75,16 +78,16 @@ def read(task: Task, claim: Claim, draw: Draw, outputs: Float64[np.ndarray, "m t
         raise InternalError(f"expected outputs of shape {(draw.n_evaluations, task.n_targets)}, got {outputs.shape}")
     members = outputs.reshape(-1, design.n_sides, task.n_targets)
     linear = linear_part(task, claim, draw)
-    constant = claim.intercepts + task.p * claim.scores.sum(axis=1)
     if task.has_complements:
-        odd, even = (members[:, 0] - members[:, 1]) / 2, (members[:, 0] + members[:, 1]) / 2 - constant
+        ours, even = (members[:, 0] - members[:, 1]) / 2, (members[:, 0] + members[:, 1]) / 2
     else:
-        odd, even = members[:, 0] - constant, None
+        ours, even = members[:, 0], None
     shape = (design.n_families, design.n_siblings, task.n_targets)
     return Readings(
-        residual=(odd - linear).reshape(shape),
+        residual=(ours - linear).reshape(shape),
         linear=linear.reshape(shape),
         even=None if even is None else even.reshape(shape),
+        claim_mean=claim.intercepts + task.p * claim.scores.sum(axis=1),
         claim_variance=harmonic.linear_variance(claim.scores, task.p),
         rho=design.rho,
     )
@@ -113,6 +116,7 @@ def joined(parts: Sequence[Readings]) -> Readings:
         residual=np.concatenate([p.residual for p in parts]),
         linear=np.concatenate([p.linear for p in parts]),
         even=np.concatenate(evens) if evens else None,
+        claim_mean=first.claim_mean,
         claim_variance=first.claim_variance,
         rho=first.rho,
     )
