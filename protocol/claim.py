@@ -17,8 +17,11 @@ from jaxtyping import Float64
 from protocol.encoding import Digest, canonical, checked_digest
 from protocol.errors import MalformedMessage
 
-MAX_MAGNITUDE = 1e100
-"""Largest score taken: its square, summed over any number of units, stays finite."""
+MAX_MAGNITUDE = 1e50
+"""Largest score taken: (this * 10^7 units / sd f of 10^-6)^4 is finite.
+
+Certificates square mean squares; one that overflowed would leave NaN for a bound.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
