@@ -1,0 +1,108 @@
+"""A prover's session that lies as its cheat says; a drop-in for ``protocol.session.prover.ProverSession``.
+
+It takes the same events and returns the same effects. What it sends is built without validation where a lie needs that;
+whoever carries it (tests/journeys/in_memory.py, the codec) makes every message anew, as bytes from a stranger would be.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from protocol.claim import Claim, Figures
+from protocol.commitments import MerkleTree
+from protocol.sampling import Draw
+from protocol.session.effects import Effect, Event, Finish, Received, Send, Trained
+from protocol.session.messages import Aborted, Challenge, ClaimCommitted, Message, SignedClaim
+from protocol.session.prover import ProverSession
+from protocol.session.transcript import Transcript
+from tests.adversaries.cheat import Cheat, Scene, answers_over
+
+MAX_EVALUATIONS = 1_000_000
+
+
+class DishonestSession:
+    """One verifier's session with a cheat.
+
+    Parameters
+    ----------
+    cheat : what is false; ``Cheat()`` itself is the honest prover.
+    scene : what the cheat has at hand.
+    honest : the claim that an honest prover would make, with its figures, which are not lied about: they only plan.
+    """
+
+    def __init__(self, *, cheat: Cheat, scene: Scene, honest: Claim, figures: Figures) -> None:
+        self._cheat, self._scene = cheat, scene
+        self.claim = cheat.claim(honest, scene)
+        self.signed = _signed(self.claim, figures, scene)
+        self._session = ProverSession(
+            task=scene.task, claim=self.claim, signed=self.signed, key=scene.key, max_evaluations=MAX_EVALUATIONS
+        )
+        self._challenge: Challenge | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self._session.is_over
+
+    @property
+    def transcript(self) -> Transcript:
+        return self._session.transcript
+
+    def handle(self, event: Event) -> list[Effect]:
+        """Take one event; return the honest effects, with the cheat's words in place of the honest ones."""
+        match event:
+            case Received(message=Challenge() as challenge):
+                effects = self._session.handle(event)
+                self._challenge = challenge
+            case Trained(outputs=outputs) if self._challenge is not None:
+                return self._answer(self._challenge, outputs)
+            case _:
+                effects = self._session.handle(event)
+        return [lied for effect in effects for lied in self._instead_of(effect)]
+
+    def _instead_of(self, effect: Effect) -> list[Effect]:
+        if not isinstance(effect, Send):
+            return [effect]
+        message = self._cheat.said(effect.message, self._draw, self.transcript, self._scene)
+        return [] if message is None else [Send(message)]
+
+    def _answer(self, challenge: Challenge, honest: np.ndarray) -> list[Effect]:
+        given = self._cheat.answers(challenge.draw, honest, self.claim, self._scene)
+        answers = answers_over(
+            task=self._scene.task, key=self._scene.key, draw=challenge.draw, round_=challenge.round, outputs=given,
+            heard=self.transcript,
+        )  # fmt: skip
+        message = self._cheat.said(answers, challenge.draw, self.transcript, self._scene)
+        if message is None:
+            return []
+        if isinstance(message, ClaimCommitted):  # where that is taken, a new challenge of this round follows
+            self._session._challenges.pop()
+        self._session._say(message)
+        return [Send(message), Finish(None)] if isinstance(message, Aborted) else [Send(message)]
+
+    @property
+    def _draw(self) -> Draw | None:
+        return None if self._challenge is None else self._challenge.draw
+
+
+def _signed(claim: Claim, figures: Figures, scene: Scene) -> SignedClaim:
+    root, key = MerkleTree(claim.leaves()).root, scene.key
+    signature = key.sign(SignedClaim.digest_of(claim.task_digest, root, figures, key.public))
+    return SignedClaim(
+        task_digest=claim.task_digest, root=root, figures=figures, public_key=key.public, signature=signature
+    )
+
+
+def made_anew(message: Message) -> Message:
+    """Return ``message`` built from its fields, with every check of its making; what decoding does to a stranger's bytes.
+
+    Raises
+    ------
+    PeerError
+        The message is none that an honest party sends.
+    """
+    if isinstance(message, ClaimCommitted):
+        claim = dataclasses.replace(message.claim)
+        return ClaimCommitted(signed=dataclasses.replace(message.signed), claim=claim)
+    return dataclasses.replace(message)

@@ -1,0 +1,44 @@
+"""A claim made to fit the very subsets that it will be tested on. It is why the claim comes first (THEORY 8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from protocol.claim import Claim
+from protocol.encoding import Seed
+from protocol.sampling import Draw
+from tests.adversaries.cheat import GAP_FOUND, Cheat, Defence, Scene
+
+
+@dataclass(frozen=True)
+class FittedToChallenge(Cheat):
+    """Is off by ``gap``, then moved by the least that leaves no residual on any subset of the challenge it expects.
+
+    With fewer subsets than units the true gap stays huge, and every estimator there is sees none. Shown the challenge
+    (``Scene.leaked``) it always wins; as built it can only guess one.
+    """
+
+    gap: float = 1.0
+
+    name = "fitted-to-challenge"
+    stopped_by = (Defence.CLAIM_FIRST, Defence.V13, Defence.V12)
+    fate = GAP_FOUND
+
+    def claim(self, honest: Claim, scene: Scene) -> Claim:
+        guess = Draw(seed=Seed(scene.rng.bytes(32)), design=scene.terms.looks[0])
+        draw = guess if scene.leaked is None else scene.leaked
+        bad = scene.moved(honest, scene.rng.standard_normal(honest.scores.shape), self.gap)
+        return replace(bad, scores=bad.scores + _correction(bad, draw, scene))
+
+
+def _correction(bad: Claim, draw: Draw, scene: Scene) -> np.ndarray:
+    """Return the smallest change of the scores (T, N) that explains every subset's (at p = 1/2: odd) residual."""
+    task, n_sides = scene.task, draw.design.n_sides
+    members = np.arange(0, draw.n_evaluations, n_sides, dtype=np.int64)
+    centred = draw.subsets(task, members) - task.p
+    outputs = scene.trained(draw, scene.outputs).reshape(-1, n_sides, task.n_targets)
+    constant = bad.intercepts + task.p * bad.scores.sum(axis=1)
+    part = (outputs[:, 0] - outputs[:, 1]) / 2 if n_sides == 2 else outputs[:, 0] - constant
+    return np.linalg.lstsq(centred, part - centred @ bad.scores.T, rcond=None)[0].T

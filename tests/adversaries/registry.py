@@ -1,0 +1,64 @@
+"""All cheats, in order: those about the claim, those about the answers, those about the protocol.
+
+The default parameters are the demonstrative ones (a gap far above any sensible epsilon); tests of rates make their own.
+"""
+
+from __future__ import annotations
+
+from tests.adversaries.another_dataset import AnotherDataset
+from tests.adversaries.another_key import AnotherKey
+from tests.adversaries.another_task import AnotherTask
+from tests.adversaries.borrowed_name import BorrowedName
+from tests.adversaries.cancelled_outliers import CancelledOutliers
+from tests.adversaries.changed_answers import ChangedAnswers
+from tests.adversaries.cheat import Cheat
+from tests.adversaries.copied_answers import CopiedAnswers
+from tests.adversaries.cut_short import CutShort
+from tests.adversaries.denormal_scores import DenormalScores
+from tests.adversaries.drift_by_tolerance import DriftByTolerance
+from tests.adversaries.enormous_scores import EnormousScores
+from tests.adversaries.false_fraction import FalseFraction
+from tests.adversaries.favoured import Favoured
+from tests.adversaries.fitted_to_challenge import FittedToChallenge
+from tests.adversaries.greedy_answers import GreedyAnswers
+from tests.adversaries.heavy_tailed import HeavyTailed
+from tests.adversaries.nan_answers import NanAnswers
+from tests.adversaries.not_finite_scores import NotFiniteScores
+from tests.adversaries.one_unit import OneUnit
+from tests.adversaries.out_of_range_answers import OutOfRangeAnswers
+from tests.adversaries.permuted import Permuted
+from tests.adversaries.permuted_answers import PermutedAnswers
+from tests.adversaries.random_direction import RandomDirection
+from tests.adversaries.replayed import Replayed
+from tests.adversaries.scaled import Scaled
+from tests.adversaries.second_thoughts import SecondThoughts
+from tests.adversaries.stale import Stale
+from tests.adversaries.surrogate_answers import SurrogateAnswers
+from tests.adversaries.swapped_answers import SwappedAnswers
+from tests.adversaries.too_few_answers import TooFewAnswers
+from tests.adversaries.too_many_answers import TooManyAnswers
+from tests.adversaries.two_faced import TwoFaced
+from tests.adversaries.unlucky import LeavesWhenUnlucky
+from tests.adversaries.wrong_seed import WrongSeed
+from tests.adversaries.wrong_shape import WrongShape
+from tests.adversaries.zero import Zero
+
+CLAIMS: tuple[Cheat, ...] = (
+    Scaled(), Favoured(), OneUnit(), Zero(), Permuted(), Stale(), RandomDirection(), HeavyTailed(), FittedToChallenge(),
+    NotFiniteScores(), DenormalScores(), EnormousScores(),
+)  # fmt: skip
+
+ANSWERS: tuple[Cheat, ...] = (
+    CopiedAnswers(), FalseFraction(), SurrogateAnswers(), CutShort(), AnotherDataset(), WrongSeed(), GreedyAnswers(),
+    CancelledOutliers(), DriftByTolerance(), NanAnswers(), OutOfRangeAnswers(), SwappedAnswers(), PermutedAnswers(),
+    TooFewAnswers(), TooManyAnswers(),
+)  # fmt: skip
+
+PROTOCOL: tuple[Cheat, ...] = (
+    AnotherTask(), WrongShape(), AnotherKey(), BorrowedName(), TwoFaced(), SecondThoughts(), ChangedAnswers(), Replayed(),
+    LeavesWhenUnlucky(),
+)  # fmt: skip
+
+ALL: tuple[Cheat, ...] = CLAIMS + ANSWERS + PROTOCOL
+
+BY_NAME: dict[str, Cheat] = {cheat.name: cheat for cheat in ALL}

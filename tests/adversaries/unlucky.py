@@ -1,0 +1,53 @@
+"""Gone when the challenge is unlucky, back for another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from protocol.certificate import families
+from protocol.certificate.readings import read
+from protocol.certificate.terms import Assurance
+from protocol.claim import Claim
+from protocol.errors import Reason
+from protocol.sampling import Draw
+from protocol.session.messages import Aborted, Answers, Message, Outcome
+from protocol.session.transcript import Transcript
+from tests.adversaries.cheat import Cheat, Defence, Fate, Scene
+from tests.adversaries.second_thoughts import first_claim
+
+
+@dataclass(frozen=True)
+class LeavesWhenUnlucky(Cheat):
+    """Claims noise of ``gap``, works out the certificate before it answers, and leaves unless it will be accepted.
+
+    Were a run that it left not counted, it would be accepted in every run that is. ``silently``: it just stops talking.
+    """
+
+    gap: float = 0.3
+    silently: bool = False
+
+    name = "leaves-when-unlucky"
+    stopped_by = (Defence.LEAVING, Defence.V12)
+    fate = Fate(
+        assurance=Assurance.AUDITED, outcome=Outcome.REJECT, reason=r"^the prover (left: out of memory|did not answer)"
+    )
+
+    def claim(self, honest: Claim, scene: Scene) -> Claim:
+        return scene.moved(honest, scene.rng.standard_normal(honest.scores.shape), self.gap)
+
+    def said(self, message: Message, draw: Draw | None, heard: Transcript, scene: Scene) -> Message | None:
+        if not isinstance(message, Answers) or draw is None or is_lucky(message, draw, heard, scene):
+            return message
+        return None if self.silently else Aborted(reason=Reason.FAILED, text="out of memory, try again")
+
+
+def is_lucky(answers: Answers, draw: Draw, heard: Transcript, scene: Scene) -> bool:
+    """Return whether the verifier's bound on these answers is going to be within its epsilon."""
+    terms = scene.terms
+    certificate = families.certify(
+        read(scene.task, first_claim(heard).claim, draw, answers.outputs),
+        delta=terms.delta_at(answers.round),
+        across=terms.across,
+        tolerance=scene.task.numerics.tolerance,
+    )
+    return certificate.upper_bound <= terms.epsilon
