@@ -1,0 +1,9 @@
+"""What a task means: its data, its recipe and its targets (the only room with torch).
+
+Both parties run this same code; a prover may own faster ways to the same numbers.
+"""
+
+from protocol.training.datasets import Dataset, Table, load, read_table, split
+from protocol.training.trainer import Outputs, Trainer
+
+__all__ = ["Dataset", "Outputs", "Table", "Trainer", "load", "read_table", "split"]

@@ -1,0 +1,74 @@
+"""An inverse of one multinomial logistic Hessian, applied to many vectors at once.
+
+The Hessian at probabilities P with row weights in them is, for classes c and k,
+sum_i (P_ic [c = k] - P_ic P_ik) x_i x_i^T + l2 [c = k]. How much of it is inverted depends on its
+size alone, so that it cannot change with the batch: all of it up to ``MAX_FULL`` numbers a side;
+else one block a class up to ``MAX_BLOCK``; else its diagonal.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+MAX_FULL = 2048
+"""Up to here a product with the inverse costs no more than a few with the data."""
+
+MAX_BLOCK = 4096
+"""C inverses of this side take C 128 MiB."""
+
+
+class Preconditioner:
+    """The (partial) inverse Hessian of cross-entropy + l2/2 |W|^2 at given probabilities.
+
+    Parameters
+    ----------
+    x : shape (n, D), float64.
+    probabilities : shape (C, n), of each class at each row. They sum to the row's weight p.
+    l2 : the penalty, above 0.
+    """
+
+    def __init__(self, x: Float64[Tensor, "n d"], probabilities: Float64[Tensor, "c n"], l2: float) -> None:
+        n_classes, d = len(probabilities), x.shape[1]
+        weight = probabilities.sum(dim=0)
+        if n_classes * d <= MAX_FULL:
+            self._blocks = _inverse(_full(x, probabilities, weight), l2).unsqueeze(0)
+        elif d <= MAX_BLOCK:
+            curvature = probabilities * (1 - probabilities / weight)
+            self._blocks = torch.stack([_inverse((x.T * row) @ x, l2) for row in curvature])
+        else:
+            curvature = probabilities * (1 - probabilities / weight)
+            self._blocks = 1 / (curvature @ x.square() + l2).unsqueeze(1)
+        self._diagonal = d > MAX_BLOCK and n_classes * d > MAX_FULL
+
+    def __call__(self, v: Float64[Tensor, "c m d"]) -> Float64[Tensor, "c m d"]:
+        """Return the inverse times each of the m vectors of ``v``."""
+        c, m, d = v.shape
+        if self._diagonal:
+            return v * self._blocks
+        if len(self._blocks) == c:
+            return torch.bmm(v, self._blocks)
+        flat = v.permute(1, 0, 2).reshape(m, c * d) @ self._blocks[0]
+        return flat.reshape(m, c, d).permute(1, 0, 2).contiguous()
+
+
+def _full(
+    x: Float64[Tensor, "n d"], probabilities: Float64[Tensor, "c n"], weight: Float64[Tensor, " n"]
+) -> Float64[Tensor, "cd cd"]:
+    n_classes, d = len(probabilities), x.shape[1]
+    hessian = x.new_zeros(n_classes, d, n_classes, d)
+    for c in range(n_classes):
+        for k in range(c + 1):
+            row = probabilities[c] * ((1.0 if c == k else 0.0) - probabilities[k] / weight)
+            block = (x.T * row) @ x
+            hessian[c, :, k], hessian[k, :, c] = block, block.T
+    return hessian.reshape(n_classes * d, n_classes * d)
+
+
+def _inverse(hessian: Float64[Tensor, "k k"], l2: float) -> Float64[Tensor, "k k"]:
+    hessian.diagonal().add_(l2)
+    factor, failed = torch.linalg.cholesky_ex(hessian)
+    if failed:  # singular to rounding: the diagonal alone still preconditions
+        return torch.diag(1 / hessian.diagonal())
+    return torch.cholesky_inverse(factor)

@@ -1,0 +1,70 @@
+"""From a model's scores at the target rows to the task's outputs.
+
+Owns what each ``TargetKind`` means. A score is a number per class, (m, q, C) for m models and q
+target rows; a regression has C = 1. Only the target rows are ever scored.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from protocol.errors import InternalError
+from protocol.task import Recipe, Ridge, TargetKind, Targets
+
+
+def outputs_from_scores(
+    scores: Float64[Tensor, "m q c"],
+    labels: Int64[Tensor, " q"] | Float64[Tensor, " q"],
+    targets: Targets,
+    recipe: Recipe,
+) -> Float64[Tensor, "m t"]:
+    """Return the outputs of m models, not clipped.
+
+    Parameters
+    ----------
+    scores : shape (m, q, C), float64, of the q target rows in the order of ``targets.rows``.
+    labels : shape (q,), their true class ids or values.
+    targets : their kind, and whether the q numbers are averaged into one.
+    recipe : whose training loss the kind ``loss`` is.
+
+    Returns
+    -------
+    shape (m, T), float64, in the kind's unit.
+    """
+    values = _values(scores, labels, targets.kind, recipe)
+    return values.mean(dim=1, keepdim=True) if targets.average else values
+
+
+def coded(labels: Int64[Tensor, " n"], n_classes: int) -> Float64[Tensor, "n c"]:
+    """Return +1 for each row's class and -1 for the others: what ridge regresses on."""
+    return 2.0 * one_hot(labels, n_classes) - 1.0
+
+
+def one_hot(labels: Int64[Tensor, " n"], n_classes: int) -> Float64[Tensor, "n c"]:
+    """Return 1 for each row's class and 0 for the others."""
+    return torch.nn.functional.one_hot(labels, n_classes).to(torch.float64)
+
+
+def _values(scores: Tensor, labels: Tensor, kind: TargetKind, recipe: Recipe) -> Float64[Tensor, "m q"]:
+    match kind:
+        case TargetKind.PREDICTION:
+            return scores[:, :, 0]
+        case TargetKind.SQUARED_ERROR:
+            return (scores[:, :, 0] - labels).square()
+        case TargetKind.MARGIN:
+            true = _of_class(scores, labels)
+            own = one_hot(labels, scores.shape[2]).to(torch.bool)
+            return true - scores.masked_fill(own, -torch.inf).amax(dim=2)
+        case TargetKind.PROBABILITY:
+            return _of_class(torch.softmax(scores, dim=2), labels)
+        case TargetKind.LOSS if isinstance(recipe, Ridge):
+            return (scores - coded(labels, scores.shape[2])).square().sum(dim=2)
+        case TargetKind.LOSS:
+            return -_of_class(torch.log_softmax(scores, dim=2), labels)
+    raise InternalError(f"no reading of target kind {kind}")
+
+
+def _of_class(scores: Float64[Tensor, "m q c"], labels: Int64[Tensor, " q"]) -> Float64[Tensor, "m q"]:
+    return scores.gather(2, labels.expand(len(scores), -1).unsqueeze(2)).squeeze(2)

@@ -1,0 +1,173 @@
+"""The trainer: (subsets, seeds) to outputs, on one device.
+
+Owns the batching, the device and the clipping. Refuses to know where subsets come from and what
+outputs are for. Recipes ``ridge`` and ``logistic`` have a unique optimum and take no seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float64, Int64
+from torch import Tensor
+
+from protocol.errors import InternalError, TrainingError
+from protocol.task import Logistic, Ridge, Task
+from protocol.training.datasets import Dataset
+from protocol.training.logistic import LogisticSolver
+from protocol.training.ridge import RidgeSolver
+from protocol.training.targets import coded, outputs_from_scores
+
+BATCH_BYTES = 1 << 27
+"""Working memory of a default batch: larger ones gain nothing on a processor's caches."""
+
+MAX_BATCH = 4096
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outputs:
+    """What a trainer returns.
+
+    values : shape (m, T), float64, clipped into the targets' ranges.
+    n_clipped : how many of the m T values lay outside.
+    """
+
+    values: Float64[np.ndarray, "m t"]
+    n_clipped: int
+
+
+class Solver(Protocol):
+    """A recipe on a data set: many subsets to many models' scores.
+
+    advice : what to do when a score comes back NaN.
+    bytes_per_subset : working memory that one more subset in a batch takes, about.
+    """
+
+    @property
+    def advice(self) -> str: ...
+
+    @property
+    def bytes_per_subset(self) -> int: ...
+
+    def scores(self, subsets: Bool[Tensor, "m n"]) -> Float64[Tensor, "m q c"]:
+        """Return the scores at the target rows of a model per subset; NaN where training failed."""
+        ...
+
+
+class Trainer:
+    """Trains a task's recipe on subsets of its units and reads its targets.
+
+    Parameters
+    ----------
+    task : Task
+    dataset : Dataset
+        The task's own, from ``datasets.load``.
+    device : str
+        ``cpu``, ``cuda`` or ``cuda:1``. Does not affect outputs beyond the task's tolerance.
+    batch_size : int or None
+        Subsets trained at once, at least 1; None takes as many as ``BATCH_BYTES`` holds. Does
+        not affect outputs.
+    n_threads : int or None
+        Sets torch's threads, for the whole process; None leaves them. Does not affect outputs.
+
+    Raises
+    ------
+    TrainingError
+        The device is not there.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        dataset: Dataset,
+        *,
+        device: str = "cpu",
+        batch_size: int | None = None,
+        n_threads: int | None = None,
+    ) -> None:
+        if dataset.n_units != task.n_units:
+            raise InternalError(f"trainer: expected a data set of {task.n_units} units, got {dataset.n_units}")
+        if batch_size is not None and batch_size < 1:
+            raise InternalError(f"trainer: expected a batch of at least 1 subset, got {batch_size}")
+        if n_threads is not None:
+            torch.set_num_threads(n_threads)
+        self._task, self._device = task, _device(device)
+        self._labels = self._tensor(dataset.y_test[list(task.targets.rows)])
+        self._solver = self._make_solver(dataset)
+        self._batch_size = batch_size or min(max(BATCH_BYTES // self._solver.bytes_per_subset, 1), MAX_BATCH)
+
+    def outputs(self, subsets: Bool[np.ndarray, "m n"], seeds: Int64[np.ndarray, " m"]) -> Outputs:
+        """Return the clipped outputs of a model per subset.
+
+        Parameters
+        ----------
+        subsets : shape (m, N), True where a unit is in.
+        seeds : shape (m,), training seeds.
+
+        Raises
+        ------
+        TrainingError
+            A training gave no number; the message names the subset's row and its seed.
+        """
+        raw = self.raw_outputs(subsets, seeds)
+        lo, hi = self._task.targets.lo, self._task.targets.hi
+        n_clipped = int(np.count_nonzero((raw < lo) | (raw > hi)))
+        return Outputs(values=np.clip(raw, lo, hi), n_clipped=n_clipped)
+
+    def raw_outputs(
+        self, subsets: Bool[np.ndarray, "m n"], seeds: Int64[np.ndarray, " m"]
+    ) -> Float64[np.ndarray, "m t"]:
+        """Return the outputs before clipping, shape (m, T); arguments and errors as :meth:`outputs`."""
+        m, n = subsets.shape
+        if n != self._task.n_units or seeds.shape != (m,):
+            raise InternalError(
+                f"trainer: expected subsets (m, {self._task.n_units}) and seeds (m,), got {subsets.shape}"
+            )
+        raw = np.empty((m, self._task.n_targets), dtype=np.float64)
+        for rows in self._batches(m):
+            scores = self._solver.scores(self._tensor(subsets[rows]))
+            values = outputs_from_scores(scores, self._labels, self._task.targets, self._task.recipe)
+            raw[rows] = values.cpu().numpy()
+        lost = np.flatnonzero(~np.isfinite(raw).all(axis=1))
+        if lost.size:
+            row = int(lost[0])
+            raise TrainingError(
+                f"recipe {self._task.recipe.name}: expected a number from subset {row} (seed {int(seeds[row])}, "
+                f"{int(subsets[row].sum())} of {n} units), got none ({lost.size} of {m} subsets); {self._solver.advice}"
+            )
+        return raw
+
+    def _batches(self, m: int) -> Iterator[slice]:
+        for start in range(0, m, self._batch_size):
+            yield slice(start, min(start + self._batch_size, m))
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.tensor(array, device=self._device)
+
+    def _make_solver(self, dataset: Dataset) -> Solver:
+        task = self._task
+        x_train, x_target = self._tensor(dataset.x_train), self._tensor(dataset.x_test[list(task.targets.rows)])
+        labels, unit_of_row = self._tensor(dataset.y_train), self._tensor(dataset.unit_of_row)
+        if isinstance(task.recipe, Ridge):
+            y = coded(labels, task.data.n_classes) if task.data.n_classes else labels.unsqueeze(1)
+            return RidgeSolver(task.recipe, x_train, y, unit_of_row, task.n_units, x_target)
+        if isinstance(task.recipe, Logistic):
+            return LogisticSolver(
+                task.recipe, x_train, labels, task.data.n_classes, unit_of_row, task.n_units, x_target, task.p
+            )
+        raise InternalError(f"no solver for recipe {task.recipe}")
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # a torch built without CUDA asserts
+        raise TrainingError(
+            f"device {name!r}: expected one that torch can use here, got {' '.join(str(error).split())[:120]}; use device cpu"
+        ) from error
+    return device
