@@ -33,6 +33,11 @@ def linear_variance(weights: Float64[np.ndarray, "*b n"], p: float) -> Float64[n
     return np.asarray(p * (1 - p) * np.einsum("...n,...n->...", weights, weights))
 
 
+def excess_kurtosis(p: float) -> float:
+    """Return E[phi_i^4] - 3 = (1 - 6 p(1-p)) / (p(1-p)): -2 at p = 1/2, large where p nears 0 or 1."""
+    return (1 - 6 * p * (1 - p)) / (p * (1 - p))
+
+
 def gap(claimed: Float64[np.ndarray, "*b n"], best: Float64[np.ndarray, "*b n"], p: float) -> Float64[np.ndarray, "*b"]:
     """Return the gap of ``claimed`` weights when the ``best`` are known: sum_i (fhat(i) - c_i)^2.
 

@@ -12,6 +12,11 @@ Assumptions, stated in every verdict: families are independent and uniform (the 
 drawn after the claim was committed), and a family's residuals are jointly Gaussian. The first
 is the protocol's to enforce; the second is asymptotic and is tested by
 benchmarks/families_hold_their_level.py. proved/asymptotic means exactly this.
+
+At p other than 1/2 a claim may put its whole error on one unit that is rarely in (or out), and
+then its residual is anything but Gaussian: phi_i has excess kurtosis kappa(p). A claim controls
+nothing but degree one, where no sum of characters has more, so the degrees of freedom there are
+divided by 1 + kappa/2, which is what kappa does to the variance of a mean square.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from protocol import harmonic
 from protocol.certificate import bounds
 from protocol.certificate.readings import Readings
 from protocol.certificate.terms import Across
@@ -82,7 +88,7 @@ def certify(readings: Readings, *, delta: float, across: Across, tolerance: floa
 
     Parameters
     ----------
-    readings : of a challenge drawn after the claim was committed; at least 2 families of 2.
+    readings : of a challenge drawn after the claim was committed; at least 3 families of 2.
     delta : probability that the upper bound fails, and likewise the lower, over all rows.
     across : one row for the mean over targets, or one row a target at delta / T each.
     tolerance : by how much any answer may be off, in the targets' unit; 0 when the verifier
@@ -91,11 +97,13 @@ def certify(readings: Readings, *, delta: float, across: Across, tolerance: floa
     Raises
     ------
     ArgumentError
-        Fewer than 2 families or 2 siblings, which leave a variance unknown.
+        Fewer than 3 families or 2 siblings, or siblings without correlation, which leave a variance unknown.
     """
     n_b, n_s = readings.n_families, readings.n_siblings
-    if n_b < 2 + (readings.even is None) or n_s < 2:
+    if n_b < 3 or n_s < 2:
         raise ArgumentError(f"expected at least 3 families of 2 siblings, got {n_b} of {n_s}: ask for more retrainings")
+    if not 0 < readings.rho < 1:
+        raise ArgumentError(f"expected siblings correlated by more than 0 and less than 1, got {readings.rho}")
     alpha = delta / (readings.n_targets if across is Across.EVERY else 1)
     spread = _Spread(readings, tolerance)
     rows = _Rows(readings, spread, across)
@@ -130,29 +138,44 @@ def certify(readings: Readings, *, delta: float, across: Across, tolerance: floa
     )
 
 
+_ROUNDING = 2.0**-40
+"""Outputs that vary by less than this, relative to their size, are constant: double precision keeps 52 bits."""
+
+
+def degrees_of_freedom(n_families: int, n_siblings: int, p: float) -> tuple[float, float]:
+    """Return n_b and n_w, those of MSB and MSW; for p other than 1/2 less one for the mean, and for kurtosis."""
+    fewer = 1 + max(harmonic.excess_kurtosis(p), 0.0) / 2
+    return (n_families - (p != 0.5)) / fewer, n_families * (n_siblings - 1) / fewer
+
+
 class _Spread:
     """Var f of each target, with the claim as a control variate (THEORY 3).
 
     Var g is known exactly. With f~ the centred output (its odd part at p = 1/2), the estimate
     is the mean of f~^2 - beta (g~^2 - Var g), plus the even part's variance: unbiased for a
     fixed beta, and for a good claim (beta near 1) several times less noisy than the plain
-    variance. beta is the regression of f~^2 on g~^2 over families, kept in [0, 1].
+    variance. beta is the regression of f~^2 on g~^2 over families, kept in [0, 1]; it is 0 where
+    characters have heavy tails, since there a claim on one rare unit has g~^2 below Var g nearly
+    always, and would inflate Var f.
     """
 
     def __init__(self, readings: Readings, tolerance: float) -> None:
-        ours = readings.linear + readings.residual
+        output = readings.output
         if readings.even is None:
-            ours = ours - ours.mean(axis=(0, 1))
-        ours = (ours**2).mean(axis=1)
+            output = output - output.mean(axis=(0, 1))
+        ours = (output**2).mean(axis=1)
         claims = (readings.linear**2).mean(axis=1)
         centred = claims - claims.mean(axis=0)
         square = (centred**2).sum(axis=0)
         beta = np.clip((centred * ours).sum(axis=0) / np.where(square > 0, square, 1.0), 0.0, 1.0)
+        if harmonic.excess_kurtosis(readings.p) > 0:
+            beta = np.zeros_like(beta)
         per_family = ours - beta * (claims - readings.claim_variance)
         if readings.even is not None:
             per_family = per_family + ((readings.even - readings.even.mean(axis=(0, 1))) ** 2).mean(axis=1)
         variance = per_family.mean(axis=0)
-        self.constant = ~(variance > max(tolerance, 0.0) ** 2)
+        size = readings.output**2 + (0.0 if readings.even is None else readings.even**2)
+        self.constant = ~(variance > np.maximum(tolerance**2, _ROUNDING**2 * size.mean(axis=(0, 1))))
         self.variance = np.where(self.constant, 0.0, variance)
         self.scale = np.sqrt(np.where(self.constant, 1.0, variance))
         self.per_family = per_family / self.scale**2
@@ -172,22 +195,25 @@ class _Rows:
         inner = ((relative - means[:, None]) ** 2).sum(axis=(0, 1)) / (n_families * (self.n_s - 1))
         if not known_mean:
             means = means - means.mean(axis=0)
-        self.n_b = float(n_families if known_mean else n_families - 1)
-        self.n_w = float(n_families * (self.n_s - 1))
-        outer = self.n_s * (means**2).sum(axis=0) / self.n_b
+        self.n_b, self.n_w = degrees_of_freedom(n_families, self.n_s, readings.p)
+        outer = self.n_s * (means**2).sum(axis=0) / (n_families - (not known_mean))
         self.known_mean = known_mean
         along = self._along_claim(readings, relative)
         allowance = spread.tolerance / spread.scale
+        if not known_mean:
+            allowance = allowance * np.sqrt(n_families / (n_families - 1))  # MSB's divisor is B - 1, the shift's B
         if across is Across.EVERY:
             self.msb, self.msw, self.undefined = outer, inner, spread.constant
             self.variance_share, self.along, self.allowance = spread.per_family, along, allowance
         else:
             weight = outer / outer.sum() if outer.sum() > 0 else np.full(len(outer), 1 / len(outer))
             self.msb, self.msw = outer.mean(keepdims=True), inner.mean(keepdims=True)
+            self.n_b *= effective_rank(means) ** 0.5
+            self.n_w *= effective_rank((relative - relative.mean(axis=1, keepdims=True))[:, 0]) ** 0.5
             self.undefined = np.array([bool(spread.constant.any())])
             self.variance_share = (spread.per_family @ weight)[:, None]
             self.along = along.mean(axis=1, keepdims=True)
-            self.allowance = np.sqrt((allowance**2).mean(keepdims=True))
+            self.allowance = allowance.max(keepdims=True)  # the least varying target's sd suffers most
 
     def _along_claim(self, readings: Readings, relative: Float64[np.ndarray, "b s t"]) -> Float64[np.ndarray, "b t"]:
         """Per family, the residual times the claim's own direction: its mean is <c/|c|, w> / sd f."""
@@ -196,6 +222,19 @@ class _Rows:
         if not self.known_mean:
             relative = relative - relative.mean(axis=(0, 1))
         return np.asarray((relative * direction).mean(axis=1))
+
+
+def effective_rank(vectors: Float64[np.ndarray, "b t"]) -> float:
+    """Return nu = (tr S)^2 / tr(S^2) for the covariance S of independent rows, each trace estimated across rows.
+
+    Sum over b != b' of |m_b|^2 |m_b'|^2 over that of <m_b, m_b'>^2: at least 1, and exactly 1 when
+    the rows lie along one direction, however few there are.
+    """
+    products = vectors @ vectors.T
+    squares = np.diag(products)
+    across = float(squares.sum() ** 2 - (squares**2).sum())
+    shared = float((products**2).sum() - (squares**2).sum())
+    return max(across / shared, 1.0) if shared > 0 else 1.0
 
 
 def upper_bound_of(

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from protocol.certificate import bounds, spot_check
-from protocol.certificate.families import upper_bound_of
+from protocol.certificate.families import degrees_of_freedom, upper_bound_of
 from protocol.certificate.terms import Across, Assurance, Terms
 from protocol.claim import Figures
 from protocol.errors import ArgumentError, BudgetError
@@ -160,7 +160,7 @@ class _Shape:
             raise ArgumentError(f"epsilon: expected a relative gap above 0 and below 1, got {epsilon}")
         if not 0 < delta < 1:
             raise ArgumentError(f"delta: expected a probability strictly between 0 and 1, got {delta}")
-        self.complements = task.has_complements
+        self.p, self.complements = task.p, task.has_complements
         self.n_rows = task.n_targets if across is Across.EVERY else 1
         self.epsilon, self.alpha, self.outlook = epsilon, delta / self.n_rows, outlook
 
@@ -168,9 +168,7 @@ class _Shape:
         return families(n_families=n_families, n_siblings=n_siblings, rho=rho, complements=self.complements)
 
     def forecast(self, design: Design) -> Forecast:
-        bound = _bounds(
-            design.n_families, design.n_siblings, round(design.rho, 6), self.complements, self.alpha, self.outlook
-        )
+        bound = _bounds(design.n_families, design.n_siblings, round(design.rho, 6), self.p, self.alpha, self.outlook)
         accepted = float((bound <= self.epsilon).mean())
         return Forecast(median_bound=float(np.median(bound)), power=max(0.0, 1 - self.n_rows * (1 - accepted)))
 
@@ -218,13 +216,13 @@ class _Shape:
 
 @lru_cache(maxsize=4096)
 def _bounds(
-    n_families: int, n_siblings: int, rho: float, complements: bool, alpha: float, outlook: Outlook
+    n_families: int, n_siblings: int, rho: float, p: float, alpha: float, outlook: Outlook
 ) -> Float64[np.ndarray, " q"]:
     """The upper bound at a grid of equally likely values of MSB and MSW, Var f's error at its expectation."""
     g, v, s = outlook.relative_gap, outlook.residual, n_siblings
-    above = rho**3 if complements else rho**2  # what a sibling shares of the weight above degree one, at most
+    above = rho**3 if p == 0.5 else rho**2  # what a sibling shares of the weight above degree one, at most
     between = rho * g + above * (v - g)
-    n_b, n_w = float(n_families if complements else n_families - 1), float(n_families * (s - 1))
+    n_b, n_w = degrees_of_freedom(n_families, s, p)
     msb = (v + (s - 1) * between) * np.array([bounds.chi2_quantile(q, n_b) for q in _GRID]) / n_b
     msw = (v - between) * np.array([bounds.chi2_quantile(q, n_w) for q in _GRID]) / n_w
     # One subset's share in Var f varies by about 2 g~ r + (even part)^2; siblings share rho of it.

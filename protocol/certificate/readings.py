@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float64
@@ -28,33 +29,40 @@ _CHUNK_CELLS = 1 << 24  # of the mask held as float64 at once; does not affect o
 class Readings:
     """One reading per subset (with its complement at p = 1/2), family by family.
 
-    residual : shape (B, s, T); odd residual at p = 1/2, else f(x) - linear, its mean unknown.
+    output : shape (B, s, T); half difference of f over x and its complement at p = 1/2, else f(x).
     linear : shape (B, s, T); the claim's own sum_i theta_i (x_i - p), mean exactly 0.
     even : shape (B, s, T); half sum of f over x and its complement; None unless p = 1/2.
     claim_mean : shape (T,); E g, exact. Never subtracted from an output before spreads are taken: beside a huge
         intercept, which the prover is free to choose, an output would round away.
     claim_variance : shape (T,); Var g, exact.
     rho : correlation of two siblings.
+    p : probability that a unit is in.
     """
 
-    residual: Float64[np.ndarray, "b s t"]
+    output: Float64[np.ndarray, "b s t"]
     linear: Float64[np.ndarray, "b s t"]
     even: Float64[np.ndarray, "b s t"] | None
     claim_mean: Float64[np.ndarray, " t"]
     claim_variance: Float64[np.ndarray, " t"]
     rho: float
+    p: float
+
+    @cached_property
+    def residual(self) -> Float64[np.ndarray, "b s t"]:
+        """Output less linear: the odd residual at p = 1/2, else the residual but for its mean, which is unknown."""
+        return np.asarray(self.output - self.linear)
 
     @property
     def n_families(self) -> int:
-        return int(self.residual.shape[0])
+        return int(self.output.shape[0])
 
     @property
     def n_siblings(self) -> int:
-        return int(self.residual.shape[1])
+        return int(self.output.shape[1])
 
     @property
     def n_targets(self) -> int:
-        return int(self.residual.shape[2])
+        return int(self.output.shape[2])
 
 
 def check_shapes(task: Task, claim: Claim) -> None:
@@ -84,12 +92,13 @@ def read(task: Task, claim: Claim, draw: Draw, outputs: Float64[np.ndarray, "m t
         ours, even = members[:, 0], None
     shape = (design.n_families, design.n_siblings, task.n_targets)
     return Readings(
-        residual=(ours - linear).reshape(shape),
+        output=ours.reshape(shape),
         linear=linear.reshape(shape),
         even=None if even is None else even.reshape(shape),
         claim_mean=claim.intercepts + task.p * claim.scores.sum(axis=1),
         claim_variance=harmonic.linear_variance(claim.scores, task.p),
         rho=design.rho,
+        p=task.p,
     )
 
 
@@ -113,10 +122,11 @@ def joined(parts: Sequence[Readings]) -> Readings:
         raise InternalError("only families of one kind can be joined")
     evens = [p.even for p in parts if p.even is not None]
     return Readings(
-        residual=np.concatenate([p.residual for p in parts]),
+        output=np.concatenate([p.output for p in parts]),
         linear=np.concatenate([p.linear for p in parts]),
         even=np.concatenate(evens) if evens else None,
         claim_mean=first.claim_mean,
         claim_variance=first.claim_variance,
         rho=first.rho,
+        p=first.p,
     )
