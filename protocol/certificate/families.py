@@ -32,6 +32,11 @@ from protocol.certificate.readings import Readings
 from protocol.certificate.terms import Across
 from protocol.errors import ArgumentError
 
+RANK_FROM_FAMILIES = 15
+"""From this many families on, targets that err apart count for more than one: B sqrt(nu) degrees of freedom across
+the mean, nu the effective rank. Satterthwaite's own B nu fails too often at every B, and B sqrt(nu) below 15:
+benchmarks/effective_degrees_hold_their_level.py."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FamiliesCertificate:
@@ -208,8 +213,9 @@ class _Rows:
         else:
             weight = outer / outer.sum() if outer.sum() > 0 else np.full(len(outer), 1 / len(outer))
             self.msb, self.msw = outer.mean(keepdims=True), inner.mean(keepdims=True)
-            self.n_b *= effective_rank(means) ** 0.5
-            self.n_w *= effective_rank((relative - relative.mean(axis=1, keepdims=True))[:, 0]) ** 0.5
+            if known_mean and n_families >= RANK_FROM_FAMILIES:
+                self.n_b *= effective_rank(means) ** 0.5
+                self.n_w *= effective_rank((relative - relative.mean(axis=1, keepdims=True))[:, 0]) ** 0.5
             self.undefined = np.array([bool(spread.constant.any())])
             self.variance_share = (spread.per_family @ weight)[:, None]
             self.along = along.mean(axis=1, keepdims=True)
