@@ -11,7 +11,7 @@ every value carries its type and its length.
     float    'd' and 8 bytes, IEEE 754, big-endian; NaN and infinities are refused
     str      's', u64 length, UTF-8
     bytes    'b', u64 length, the bytes
-    array    'a', type letter, u64 number of axes, u64 each length, items little-endian in C order
+    array    'a', type letter, u64 number of axes, u64 each length, items little-endian in C order, as they are
     sequence 'l', u64 number of items, the items
 
 A digest is SHA-256 over the canonical bytes of [PREFIX, label, field, field, ...].
@@ -51,7 +51,7 @@ def canonical(value: Value) -> bytes:
     Raises
     ------
     InternalError
-        A type outside the table above, an int beyond 64 bits, or a float that is not finite.
+        A type outside the table above, an int beyond 64 bits, a float that is not finite, or half a surrogate.
     """
     parts: list[bytes] = []
     _append(parts, value)
@@ -90,7 +90,7 @@ def _append(parts: list[bytes], value: Value) -> None:
             raise InternalError(f"cannot encode {value}: expected a finite float")
         parts.append(b"d" + struct.pack(">d", value))
     elif isinstance(value, str):
-        text = value.encode("utf-8")
+        text = _utf_8(value)
         parts += (b"s", _length(len(text)), text)
     elif isinstance(value, bytes):
         parts += (b"b", _length(len(value)), value)
@@ -111,6 +111,13 @@ def _append_array(parts: list[bytes], array: np.ndarray) -> None:
     parts += (b"a", letter.encode(), _length(array.ndim))
     parts += [_length(n) for n in array.shape]
     parts.append(np.ascontiguousarray(array, dtype=_ARRAY_TYPES[letter][1]).tobytes())
+
+
+def _utf_8(value: str) -> bytes:
+    try:
+        return value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InternalError("cannot encode a text with half a surrogate pair") from error
 
 
 def _length(n: int) -> bytes:

@@ -19,7 +19,7 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Float64
 
-from protocol.encoding import DIGEST_BYTES, Digest, Value, digest
+from protocol.encoding import DIGEST_BYTES, Digest, Value, canonical, digest
 from protocol.errors import TaskFileError
 
 HALF_16 = 1 << 15
@@ -161,7 +161,7 @@ class Ridge:
 
     @property
     def fields(self) -> Value:
-        return [self.name, self.l2]
+        return [self.name, float(self.l2)]  # an int would have other bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,13 +185,13 @@ class Logistic:
 
     @property
     def fields(self) -> Value:
-        return [self.name, self.l2, self.gradient_tolerance]
+        return [self.name, float(self.l2), float(self.gradient_tolerance)]
 
 
 Recipe: TypeAlias = Ridge | Logistic
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Targets:
     """Which numbers are read off a trained model, and the range each is clipped into.
 
@@ -234,6 +234,12 @@ class Targets:
     def fields(self) -> Value:
         return [self.kind.value, np.array(self.rows, dtype=np.int64), self.average, self.lo, self.hi]
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Targets) and canonical(self.fields) == canonical(other.fields)
+
+    def __hash__(self) -> int:
+        return hash(canonical(self.fields))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Numerics:
@@ -252,7 +258,7 @@ class Numerics:
 
     @property
     def fields(self) -> Value:
-        return [self.profile, self.tolerance]
+        return [self.profile, float(self.tolerance)]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

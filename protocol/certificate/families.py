@@ -31,6 +31,7 @@ from protocol.certificate import bounds
 from protocol.certificate.readings import Readings
 from protocol.certificate.terms import Across
 from protocol.errors import ArgumentError
+from protocol.sampling import Design
 
 RANK_FROM_FAMILIES = 15
 """From this many families on, targets that err apart count for more than one: B sqrt(nu) degrees of freedom across
@@ -105,10 +106,7 @@ def certify(readings: Readings, *, delta: float, across: Across, tolerance: floa
         Fewer than 3 families or 2 siblings, or siblings without correlation, which leave a variance unknown.
     """
     n_b, n_s = readings.n_families, readings.n_siblings
-    if n_b < 3 or n_s < 2:
-        raise ArgumentError(f"expected at least 3 families of 2 siblings, got {n_b} of {n_s}: ask for more retrainings")
-    if not 0 < readings.rho < 1:
-        raise ArgumentError(f"expected siblings correlated by more than 0 and less than 1, got {readings.rho}")
+    _check_design(n_b, n_s, readings.rho)
     alpha = delta / (readings.n_targets if across is Across.EVERY else 1)
     spread = _Spread(readings, tolerance)
     rows = _Rows(readings, spread, across)
@@ -141,6 +139,19 @@ def certify(readings: Readings, *, delta: float, across: Across, tolerance: floa
         intercept_error=_intercept_error(readings),
         constant_targets=tuple(int(t) for t in np.flatnonzero(spread.constant)),
     )
+
+
+def check_design(design: Design) -> None:
+    """Raise :class:`ArgumentError` unless :func:`certify` can judge what comes of ``design``, before it is paid for."""
+    _check_design(design.n_families, design.n_siblings, design.rho)
+
+
+def _check_design(n_families: int, n_siblings: int, rho: float) -> None:
+    if n_families < 3 or n_siblings < 2:
+        got = f"{n_families} of {n_siblings}"
+        raise ArgumentError(f"expected at least 3 families of 2 siblings, got {got}: ask for more retrainings")
+    if not rho > 0:
+        raise ArgumentError("expected siblings with a correlation above 0, got 0: choose a larger rho")
 
 
 _ROUNDING = 2.0**-40

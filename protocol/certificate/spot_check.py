@@ -14,6 +14,8 @@ from scipy.special import gammaln
 
 from protocol.errors import ArgumentError
 
+_LONGEST_PRODUCT = 4096  # factors; decides between two ways to one number
+
 
 @dataclass(frozen=True, kw_only=True)
 class SpotCheck:
@@ -94,7 +96,14 @@ def checks_needed(n_answers: int, n_false: int, delta: float) -> int:
 
 
 def _log_miss(m: int, c: int, k: int) -> float:
-    """log of C(m-c, k) / C(m, k), from log-gamma: relative error of the ratio about 1e-13 * m."""
+    """log of C(m-c, k) / C(m, k).
+
+    The product of 1 - c/(m-i) over i < k; c and k may change places. Where both are large,
+    log-gamma, whose error of 1e-6 at 5e7 answers is far below the step of k/m from one c to the next.
+    """
     if c > m - k:
         return float("-inf")
+    few, many = sorted((c, k))
+    if few <= _LONGEST_PRODUCT:
+        return float(np.log1p(-many / (m - np.arange(few))).sum())
     return float(gammaln(m - c + 1) - gammaln(m - c - k + 1) - gammaln(m + 1) + gammaln(m - k + 1))

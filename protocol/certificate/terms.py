@@ -14,6 +14,9 @@ from protocol.encoding import Digest, digest
 from protocol.errors import ArgumentError
 from protocol.sampling import Design
 
+MAX_LOOKS = 64
+"""A challenge's round is from 0 to 63."""
+
 
 class Across(enum.Enum):
     """What one verdict over T targets says (THEORY 3).
@@ -64,6 +67,8 @@ class Terms:
             raise ArgumentError(f"delta: expected a probability strictly between 0 and 1, got {self.delta}")
         if not self.looks:
             raise ArgumentError("looks: expected at least one design, got none")
+        if len(self.looks) > MAX_LOOKS:
+            raise ArgumentError(f"looks: expected at most {MAX_LOOKS} designs, got {len(self.looks)}")
         first = self.looks[0]
         for look in self.looks:
             if (look.n_siblings, look.keep_16, look.complements) != (
@@ -87,5 +92,5 @@ class Terms:
     @property
     def digest(self) -> Digest:
         looks = [[d.n_families, d.n_siblings, d.keep_16, d.complements] for d in self.looks]
-        fields = (self.epsilon, self.delta, self.across.value, self.assurance.value, looks, self.n_checks)
+        fields = (float(self.epsilon), float(self.delta), self.across.value, self.assurance.value, looks, self.n_checks)
         return digest("terms", *fields)

@@ -17,6 +17,23 @@ from protocol.errors import CommitmentError, InternalError
 KEY_BYTES = 32
 SIGNATURE_BYTES = 64
 
+_SMALL_ORDER = frozenset(
+    bytes.fromhex(point)
+    for point in (
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    )
+)
+"""Every encoding, its sign bit cleared, of the curve's eight points of small order.
+
+Under such a key one signature fits many messages, and its owner could disown any of them.
+"""
+
 
 @dataclass(frozen=True)
 class PublicKey:
@@ -27,6 +44,8 @@ class PublicKey:
     def __post_init__(self) -> None:
         if len(self.raw) != KEY_BYTES:
             raise CommitmentError(f"public key: expected {KEY_BYTES} bytes, got {len(self.raw)}")
+        if self.raw[:-1] + bytes([self.raw[-1] & 0x7F]) in _SMALL_ORDER:
+            raise CommitmentError("public key: expected a key that binds its owner, got a point of small order")
 
     def verify(self, signature: bytes, message: Digest, what: str) -> None:
         """Raise :class:`CommitmentError` naming ``what`` unless this key signed ``message``."""

@@ -71,9 +71,8 @@ class SignedClaim:
     def digest_of(task_digest: Digest, root: Digest, figures: Figures, public_key: PublicKey) -> Digest:
         """Return what is signed."""
         f = figures
-        return digest(
-            "claim", task_digest, root, f.relative_gap, f.odd_residual, f.r2, f.n_retrainings, public_key.raw
-        )  # fmt: skip
+        numbers = (float(f.relative_gap), float(f.odd_residual), float(f.r2))  # an int would have other bytes
+        return digest("claim", task_digest, root, *numbers, f.n_retrainings, public_key.raw)
 
     @property
     def digest(self) -> Digest:
@@ -168,6 +167,8 @@ class Retrained:
             raise MalformedMessage("retrained: expected one row of outputs per evaluation")
         if not bool(np.isfinite(self.outputs).all()):
             raise MalformedMessage("retrained: expected finite outputs, got NaN or infinity")
+        self.evaluations.setflags(write=False)
+        self.outputs.setflags(write=False)
 
     @cached_property
     def digest(self) -> Digest:

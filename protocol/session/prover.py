@@ -10,9 +10,9 @@ import numpy as np
 
 from protocol.claim import Claim
 from protocol.commitments import MerkleTree, SigningKey
-from protocol.errors import InternalError, Reason, Refused
+from protocol.errors import InternalError, Reason, Refused, TrainingError
 from protocol.session.effects import Effect, Event, Finish, Lost, Received, Send, Train, Trained
-from protocol.session.machine import Machine
+from protocol.session.machine import Machine, State
 from protocol.session.messages import (
     Aborted,
     Answers,
@@ -57,6 +57,8 @@ class ProverSession:
         ------
         PeerError
             The message is out of order, about another task, or asks for too much.
+        InternalError, TrainingError
+            What was trained is not what was asked for, or no number.
         """
         match event:
             case Received(message=Opening() as opening):
@@ -102,7 +104,14 @@ class ProverSession:
         return [Train(challenge.round, challenge.draw, everything)]
 
     def _answer(self, outputs: np.ndarray) -> list[Effect]:
+        if self._machine.state is not State.CHALLENGED:
+            raise InternalError(f"no training was asked for in state {self._machine.state.value}")
         challenge = self._challenges[-1]
+        expected = (challenge.draw.n_evaluations, self._task.n_targets)
+        if outputs.shape != expected:
+            raise InternalError(f"expected outputs of shape {expected}, got {outputs.shape}")
+        if not bool(np.isfinite(outputs).all()):
+            raise TrainingError("answers: expected finite outputs, got NaN or infinity: a training failed")
         root = MerkleTree(answer_leaves(self._task, challenge.draw, outputs)).root  # P6
         signature = self._key.sign(Answers.digest_of(self.transcript.spoken, challenge.round, root))
         return self._say(Answers(round=challenge.round, outputs=outputs, root=root, signature=signature))

@@ -18,7 +18,7 @@ from protocol.certificate.spot_check import SpotCheck
 from protocol.certificate.terms import Assurance, Terms
 from protocol.commitments import MerkleTree, PublicKey
 from protocol.encoding import SEED_BYTES, Seed
-from protocol.errors import CommitmentError, InternalError, MalformedMessage, PeerError, Reason
+from protocol.errors import CommitmentError, InternalError, MalformedMessage, PeerError, Reason, TrainingError
 from protocol.sampling import Draw, choose
 from protocol.session.effects import DrawEntropy, Drawn, Effect, Event, Finish, Lost, Received, Send, Train, Trained
 from protocol.session.machine import Machine, State
@@ -56,6 +56,7 @@ class VerifierSession:
     def __init__(self, *, task: Task, terms: Terms, prover_key: PublicKey | None = None) -> None:
         for look in terms.looks:
             look.check_fits(task)
+        families.check_design(terms.looks[0])
         self._task, self._terms, self._prover_key = task, terms, prover_key
         self._machine = Machine()
         self._committed: ClaimCommitted | None = None
@@ -83,10 +84,21 @@ class VerifierSession:
         return [DrawEntropy(NONCE_BYTES)]
 
     def handle(self, event: Event) -> list[Effect]:
-        """Take one event and return what is to be done, in order."""
+        """Take one event and return what is to be done, in order; nothing that comes after the end changes it.
+
+        Raises
+        ------
+        InternalError, TrainingError
+            The shell's own event is not what was asked for, or its training gave no number: never the prover's fault.
+        """
+        ours = isinstance(event, Drawn | Trained)
+        if self.is_over and not ours:
+            return []
         try:
             return self._handle(event)
         except PeerError as error:
+            if ours:
+                raise InternalError(f"the shell gave what was not asked for: {error}") from error
             return self._reject(f"the prover broke the protocol: {error}", error.reason)
 
     def _handle(self, event: Event) -> list[Effect]:
@@ -109,6 +121,9 @@ class VerifierSession:
                 return self._reject(reason)
 
     def _take_entropy(self, entropy: bytes) -> list[Effect]:
+        expected = NONCE_BYTES if self._machine.state is State.START else SEED_BYTES
+        if len(entropy) != expected:
+            raise InternalError(f"expected {expected} bytes of entropy, got {len(entropy)}")
         match self._machine.state:
             case State.START:
                 return self._open(entropy)
@@ -175,6 +190,11 @@ class VerifierSession:
 
     def _take_retrained(self, outputs: Float64[np.ndarray, "k t"]) -> list[Effect]:
         draw, _ = self._open_round()
+        expected = (len(self._evaluations), self._task.n_targets)
+        if outputs.shape != expected:
+            raise InternalError(f"expected retrained outputs of shape {expected}, got {outputs.shape}")
+        if not bool(np.isfinite(outputs).all()):
+            raise TrainingError("retraining: expected finite outputs, got NaN or infinity: no verdict can rest on them")
         retrained = Retrained(
             round=self.round, check_seed=self._check_seed, evaluations=self._evaluations, outputs=outputs
         )
