@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from protocol.claim import Claim
+from protocol.certificate.plan import Outlook
+from protocol.claim import Claim, Figures
 from protocol.encoding import SEED_BYTES, Seed
 from protocol.errors import ArgumentError
 from protocol.sampling import MAX_EVALUATIONS, Draw, pairs
@@ -76,6 +77,12 @@ class Outcome:
     clipped: float
 
 
+def guessed_figures() -> Figures:
+    """Return what a claim is published with when nobody measured it: what a verifier would guess anyway."""
+    outlook = Outlook.of(None)
+    return Figures(relative_gap=outlook.relative_gap, odd_residual=outlook.residual, r2=outlook.r2, n_retrainings=0)
+
+
 class Campaign:
     """One series of retrainings in a store.
 
@@ -118,9 +125,7 @@ class Campaign:
             if reached or n >= most:
                 break
             n = min(self._planned(fitted, goal.gap), most)
-        return Outcome(
-            fit=fitted, reached=reached, n_retrainings=n * self._sides, clipped=self.clipped(n * self._sides)
-        )
+        return Outcome(fit=fitted, reached=reached, n_retrainings=n * self._sides, clipped=self.clipped)
 
     def judge(self, claim: Claim, n_retrainings: int) -> Quality:
         """Return the figures of a claim made elsewhere, from this campaign's first ``n_retrainings`` trainings."""
@@ -128,8 +133,9 @@ class Campaign:
         outputs = self._outputs(n)
         return judge(self._task, claim, self._subsets(n), outputs, device=self._device)
 
-    def clipped(self, n_retrainings: int) -> float:
-        """Return the share of the saved outputs that lay outside their range."""
+    @property
+    def clipped(self) -> float:
+        """Share of the saved outputs that lay outside their range."""
         chunks = self._store.chunks(self._purpose)
         n = max(sum(chunk.n for chunk in chunks), 1)
         return sum(chunk.n_clipped for chunk in chunks) / (n * self._task.n_targets)

@@ -1,0 +1,29 @@
+"""The options of the prover's commands, each documented once and shared by the commands that take it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+StoreDirectory: TypeAlias = Annotated[
+    Path,
+    typer.Option("--store", metavar="DIR", help="Directory that holds the prover's state; made if it is not there."),
+]
+DataFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", metavar="FILE", help="The task's data file. By default, where it was before, or beside the task file."
+    ),
+]
+Device: TypeAlias = Annotated[
+    str, typer.Option("--device", help="Where trainings run: cpu, cuda or cuda:1. Does not affect outputs.")
+]
+Threads: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, help="Processor threads; by default, all cores. Does not affect outputs."),
+]
+Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]

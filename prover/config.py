@@ -1,0 +1,177 @@
+"""From what the user of ``prover init`` says to a task whose ranges and tolerance are still open.
+
+Owns the defaults. A default here is only a proposal: everything it settles is written into the
+task file, and hashed from there. Refuses to know what a pilot run finds (``prover.pilot``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from protocol.errors import ArgumentError
+from protocol.task import (
+    ConstantColumns,
+    Data,
+    Logistic,
+    Numerics,
+    Recipe,
+    Ridge,
+    Scaling,
+    SeedPolicy,
+    TargetKind,
+    Targets,
+    Task,
+    UnitKind,
+    Units,
+)
+from protocol.training import Dataset, Table, read_table, split
+
+MAX_DEFAULT_TRAIN = 1000
+MAX_DEFAULT_TARGETS = 200
+BUNDLED = "sklearn:"
+
+DIGITS = "sklearn:digits"
+_DIGITS_L2 = 256.0
+"""RidgeClassifier's alpha = 1 on pixels divided by 16: the penalty behind the figures of THEORY 10."""
+
+_L2_PER_ROW = {"ridge": 0.03, "logistic": 1e-3}
+"""Penalty per training row where none is given: as strong, on scaled features, as the one for digits."""
+
+_OPEN = 1e100  # stands for a range that a pilot run is still to propose
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What the user said; None where the default may decide.
+
+    data : ``sklearn:NAME`` or a file's path. recipe : ``ridge`` or ``logistic``. p : strictly between 0 and 1.
+    n_train : by default two thirds of the rows, at most 1,000. n_test : by default all the others.
+    l2 : by default 0.03 (ridge) or 0.001 (logistic) times n_train; 256 for ridge on the unscaled digits.
+    kind : by default margin, or prediction for a regression. n_targets : by default 200 test rows or all.
+    scaling : by default standard; none for digits, whose pixels share a unit.
+    constant_columns : by default dropped from a bundled set, refused in a file.
+    """
+
+    data: str
+    target_column: str = ""
+    contributor_column: str = ""
+    units: UnitKind = UnitKind.ROW
+    n_train: int | None = None
+    n_test: int | None = None
+    split_seed: int = 0
+    scaling: Scaling | None = None
+    constant_columns: ConstantColumns | None = None
+    recipe: str = "ridge"
+    l2: float | None = None
+    gradient_tolerance: float = 1e-8
+    kind: TargetKind | None = None
+    n_targets: int | None = None
+    average: bool = False
+    p: float = 0.5
+    seed_policy: SeedPolicy = SeedPolicy.SHARED
+    seed: int = 0
+
+    @property
+    def path(self) -> Path | None:
+        """Where the data file lies; None for a bundled set."""
+        return None if self.data.startswith(BUNDLED) else Path(self.data)
+
+
+def draft(choices: Choices) -> tuple[Task, Dataset]:
+    """Return the task, its ranges wide open and its tolerance 0, and its data.
+
+    Raises
+    ------
+    ArgumentError
+        A choice that the data have no room for. DataError, TaskFileError: as ``training.split``
+        and ``protocol.task`` say.
+    """
+    path = choices.path
+    table = read_table(
+        choices.data if path is None else path.name,
+        path=path,
+        target_column=choices.target_column,
+        contributor_column=choices.contributor_column,
+    )
+    data = _data(choices, table, choices.data if path is None else path.name)
+    dataset = split(table, data, choices.units)
+    kind = choices.kind or (TargetKind.MARGIN if table.n_classes else TargetKind.PREDICTION)
+    n_rows = _n_targets(choices, data.n_test)
+    n_targets = 1 if choices.average else n_rows
+    task = Task(
+        data=data,
+        units=Units(kind=choices.units, n=dataset.n_units),
+        recipe=_recipe(choices, data),
+        targets=Targets(
+            kind=kind,
+            rows=tuple(range(n_rows)),
+            average=choices.average,
+            lo=np.full(n_targets, -_OPEN),
+            hi=np.full(n_targets, _OPEN),
+        ),
+        p_16=_p_16(choices.p),
+        seed_policy=choices.seed_policy,
+        seed=0 if choices.seed_policy is SeedPolicy.PER_SUBSET else choices.seed,
+        numerics=Numerics(tolerance=0.0),
+    )
+    return task, dataset
+
+
+def settled(task: Task, *, lo: np.ndarray, hi: np.ndarray, tolerance: float) -> Task:
+    """Return ``task`` with its ranges, each of shape (T,), and its tolerance."""
+    targets = dataclasses.replace(task.targets, lo=lo, hi=hi)
+    return dataclasses.replace(task, targets=targets, numerics=Numerics(tolerance=tolerance))
+
+
+def _data(choices: Choices, table: Table, source: str) -> Data:
+    n_train = min(MAX_DEFAULT_TRAIN, 2 * table.n_rows // 3) if choices.n_train is None else choices.n_train
+    n_test = table.n_rows - n_train if choices.n_test is None else choices.n_test
+    if n_train >= table.n_rows:
+        raise ArgumentError(
+            f"--n-train: expected at most {table.n_rows - 1} of the {table.n_rows} rows, so that one is left to test, "
+            f"got {n_train}"
+        )
+    bundled = source.startswith(BUNDLED)
+    return Data(
+        source=source,
+        digest=table.digest,
+        target_column=choices.target_column,
+        contributor_column=choices.contributor_column,
+        n_classes=table.n_classes,
+        n_train=n_train,
+        n_test=n_test,
+        split_seed=choices.split_seed,
+        constant_columns=choices.constant_columns or (ConstantColumns.DROP if bundled else ConstantColumns.REFUSE),
+        scaling=choices.scaling or (Scaling.NONE if source == DIGITS else Scaling.STANDARD),
+    )
+
+
+def _recipe(choices: Choices, data: Data) -> Recipe:
+    l2 = choices.l2
+    if choices.recipe not in _L2_PER_ROW:
+        raise ArgumentError(f"--recipe: expected {' or '.join(_L2_PER_ROW)}, got {choices.recipe!r}")
+    if l2 is None:
+        unscaled_digits = data.source == DIGITS and data.scaling is Scaling.NONE and choices.recipe == Ridge.name
+        l2 = _DIGITS_L2 if unscaled_digits else _L2_PER_ROW[choices.recipe] * data.n_train
+    if choices.recipe == Ridge.name:
+        return Ridge(l2=l2)
+    return Logistic(l2=l2, gradient_tolerance=choices.gradient_tolerance)
+
+
+def _n_targets(choices: Choices, n_test: int) -> int:
+    if choices.n_targets is None:
+        return min(MAX_DEFAULT_TARGETS, n_test)
+    if not 1 <= choices.n_targets <= n_test:
+        raise ArgumentError(f"--n-targets: expected 1 to {n_test}, the test rows there are, got {choices.n_targets}")
+    return choices.n_targets
+
+
+def _p_16(p: float) -> int:
+    p_16 = round(65536 * p) if 0 < p < 1 else 0
+    if not 0 < p_16 < 1 << 16:
+        raise ArgumentError(f"--p: expected a probability strictly between 0 and 1, to 16 bits, got {p}")
+    return p_16

@@ -1,0 +1,124 @@
+"""What the prover's commands print: a claim's figures, a store's state.
+
+Owns words and layout. Refuses to know where the numbers come from.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+from rich.table import Table
+
+from protocol.claim import Figures
+from protocol.task import Task
+from prover.campaign import MAX_CLIPPED, TRAIN, Goal, Outcome
+from prover.heldout import Quality
+from prover.store import Store
+
+N_WORST = 5
+
+
+def figures_line(figures: Figures) -> str:
+    """Return a claim's figures in one line."""
+    return (
+        f"relative gap {figures.relative_gap:.4f}, R^2 {figures.r2:.4f}, odd residual {figures.odd_residual:.4f} of "
+        f"Var f, means over targets; from {figures.n_retrainings} retrainings"
+    )
+
+
+def clipped_warning(clipped: float) -> str | None:
+    """Return what to say about a share of clipped outputs; None for one of at most ``MAX_CLIPPED``."""
+    if clipped <= MAX_CLIPPED:
+        return None
+    return (
+        f"warning: {100 * clipped:.2g}% of the outputs lay outside their range and were clipped "
+        f"(more than {100 * MAX_CLIPPED:g}%): the clipped function is the one that is attributed; "
+        "prover init proposes wider ranges"
+    )
+
+
+def goal_line(outcome: Outcome, goal: Goal) -> str:
+    """Return whether a campaign reached its goal, and what to do if not."""
+    if outcome.reached:
+        return f"the claim's own gap is within the goal of {goal.gap:g}"
+    return (
+        f"the claim's own gap is above the goal of {goal.gap:g} and the budget is spent: "
+        f"raise --max-retrainings above {goal.max_retrainings} to go on from here"
+    )
+
+
+def quality_table(quality: Quality, *, every: bool) -> Table:
+    """Return the held-out figures per target: quartiles and the worst, or all targets."""
+    table = Table(title=f"per target, on {quality.n_heldout} held-out evaluations", title_justify="left")
+    for column in ("target", "relative gap", "odd residual", "R^2"):
+        table.add_column(column, justify="right")
+    if every:
+        chosen = list(range(len(quality.r2)))
+    else:
+        for name, share in (("least", 0.0), ("median", 0.5), ("most", 1.0)):
+            table.add_row(name, *(f"{x:.4f}" for x in _quantiles(quality, share)))
+        table.add_section()
+        chosen = np.argsort(-quality.relative_gap)[:N_WORST].tolist()
+    for t in chosen:
+        table.add_row(str(t), *_cells(quality, t))
+    return table
+
+
+def status_json(store: Store, task: Task) -> dict[str, Any]:
+    """Return a store's state as one JSON object."""
+    committed, chunks = store.claim(), store.chunks(TRAIN)
+    n_done = sum(chunk.n for chunk in chunks)
+    claim = None
+    if committed is not None:
+        f = committed.signed.figures
+        claim = {
+            "root": committed.signed.root.hex(),
+            "public_key": committed.signed.public_key.raw.hex(),
+            "relative_gap": f.relative_gap,
+            "odd_residual": f.odd_residual,
+            "r2": f.r2,
+            "n_retrainings": f.n_retrainings,
+        }
+    return {
+        "task_digest": task.digest.hex(),
+        "n_units": task.n_units,
+        "n_targets": task.n_targets,
+        "data": task.data.source,
+        "recipe": task.recipe.name,
+        "p": task.p,
+        "n_retrainings_saved": n_done,
+        "clipped": sum(chunk.n_clipped for chunk in chunks) / max(n_done * task.n_targets, 1),
+        "claim": claim,
+        "n_sessions": len(store.session_ids()),
+    }
+
+
+def status_lines(store: Store, task: Task) -> list[str]:
+    """Return a store's state as lines to read."""
+    state, committed = status_json(store, task), store.claim()
+    return [
+        f"task         {state['task_digest']}",
+        f"             {state['data']}, recipe {state['recipe']}, {task.n_units} units, {task.n_targets} targets, "
+        f"p = {task.p:g}",
+        f"retrainings  {state['n_retrainings_saved']} saved",
+        f"claim        {'none yet: run prover train' if committed is None else committed.signed.root.hex()}",
+        *([] if committed is None else [f"             {figures_line(committed.signed.figures)}"]),
+        *([] if committed is None else [f"signed by    {committed.signed.public_key.raw.hex()}"]),
+        f"sessions     {state['n_sessions']}",
+    ]
+
+
+def _quantiles(quality: Quality, share: float) -> list[float]:
+    def of(values: Float64[np.ndarray, " t"]) -> float:
+        return float(np.quantile(values, share))
+
+    return [of(quality.relative_gap), of(quality.odd_residual), of(quality.r2)]
+
+
+def _cells(quality: Quality, t: int) -> list[str]:
+    if not quality.varies[t]:
+        return ["constant", "", ""]
+    gap, error = quality.relative_gap[t], quality.relative_gap_error[t]
+    return [f"{gap:.4f} +- {error:.4f}", f"{quality.odd_residual[t]:.4f}", f"{quality.r2[t]:.4f}"]
