@@ -1,0 +1,29 @@
+"""What the user reads: a verdict part by part, a plan, payouts, each as a table or as JSON.
+
+    text.py      how a number, a foreign text and a table are shown
+    verdict.py   the outcome and the certificate
+    plan.py      what a verification will cost
+    payouts.py   who is owed what
+
+Owns the words and the keys; computes nothing that is not in what it is given. Whatever a prover or a file wrote is
+shown as one line without control characters, and never as markup.
+
+Keys of ``--json``, stable:
+
+    verify    outcome, assurance, across, epsilon, delta, reasons, task_digest, claim_root, n_retrainings, n_answered,
+              certificate (or null), spot_checks, notes, transcript, scores, seconds
+    audit     as verify, whose outcome is the audit's; claim_outcome; payouts (or null)
+    plan      plans, a list: assurance, across, epsilon, delta, n_families, n_siblings, rho, n_looks, n_retrained and
+              n_answered (each for the first look and for all), n_checks, expected_bound, power (likewise),
+              sufficient, seconds_per_retraining, seconds, claim_bytes, answers_bytes, figures_from
+    inspect   task_digest, task (TOML)
+    recheck   as verify, transcript being the file read
+
+    certificate   relative_gap, lower, upper (the worst row), families_lower, projection_lower, mean_square_between,
+                  mean_square_within, degrees_between, degrees_within, n_families, n_siblings, rho, n_rows, worst_row,
+                  variance_error, allowance, intercept_error, constant_targets
+    spot_checks   n_answers, n_checked, n_mismatches, mismatches, largest_difference, most_false
+    payouts       delta, n_outside, contributors: contributor, stated, due, lower, upper, outside, worth, worth_error
+
+A number that is infinite or unknown is null.
+"""

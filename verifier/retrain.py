@@ -1,0 +1,113 @@
+"""The verifier's own trainings: a session's ``Train`` effect, performed here.
+
+Owns how many subsets are trained at once and how long one takes on this machine. What a recipe means is
+``protocol.training``'s business, the only module that is imported when it is needed and not before: torch takes
+seconds to load and hundreds of megabytes, and no command that trains nothing should pay for it.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from protocol.encoding import Seed
+from protocol.sampling import Draw, pairs
+from protocol.session.effects import Train
+from protocol.task import Task
+from verifier.audit import OnProgress
+
+if TYPE_CHECKING:
+    from protocol.training import Dataset, Trainer
+
+MASK_CELLS = 1 << 26
+"""Units times subsets held at once, one byte each; does not affect outputs."""
+
+CHUNK_S = 0.5
+"""About how long one step of the progress bar takes; does not affect outputs."""
+
+MAX_CHUNK = 4096
+
+PILOT_S = 1.0
+"""About how long a timed pilot takes, on top of its first subsets."""
+
+
+class Retrainer:
+    """Trains a task's recipe on the subsets of a draw.
+
+    Attributes
+    ----------
+    dataset : the task's data, read and checked against its digest.
+    n_outputs, n_clipped : numbers read off models so far, and how many lay outside their target's range.
+    """
+
+    def __init__(self, task: Task, trainer: Trainer, dataset: Dataset) -> None:
+        self._task, self._trainer, self.dataset = task, trainer, dataset
+        self._chunk = 16
+        self.n_outputs = self.n_clipped = 0
+
+    def __call__(self, train: Train, on_progress: OnProgress) -> Float64[np.ndarray, "k t"]:
+        """Return the clipped outputs of ``train.evaluations``, shape (k, T), in their order.
+
+        Raises
+        ------
+        TrainingError
+            A training gave no number.
+        """
+        total = len(train.evaluations)
+        out = np.empty((total, self._task.n_targets))
+        done = 0
+        on_progress(done, total)
+        while done < total:
+            started = time.perf_counter()
+            chunk = train.evaluations[done : done + self._chunk]
+            out[done : done + len(chunk)] = self._outputs(train.draw, chunk)
+            done += len(chunk)
+            on_progress(done, total)
+            if time.perf_counter() - started < CHUNK_S:
+                self._chunk = min(2 * self._chunk, MAX_CHUNK, max(1, MASK_CELLS // self._task.n_units))
+        return out
+
+    def seconds_each(self) -> float:
+        """Return how long one training takes here, by a timed pilot of about a second on made-up subsets."""
+        n, seconds = 16, 0.0
+        draw = Draw(seed=Seed(bytes(32)), design=pairs(MAX_CHUNK, complements=False))
+        self._outputs(draw, np.arange(n, dtype=np.int64))  # the first call pays for what later ones share
+        while True:
+            started = time.perf_counter()
+            self._outputs(draw, np.arange(n, dtype=np.int64))
+            seconds = time.perf_counter() - started
+            if seconds > PILOT_S / 2 or 2 * n > MAX_CHUNK or 2 * n * self._task.n_units > MASK_CELLS:
+                return seconds / n
+            n *= 2
+
+    def _outputs(self, draw: Draw, evaluations: Int64[np.ndarray, " k"]) -> Float64[np.ndarray, "k t"]:
+        subsets = draw.subsets(self._task, evaluations)
+        outputs = self._trainer.outputs(subsets, draw.training_seeds(self._task, evaluations))
+        self.n_outputs += outputs.values.size
+        self.n_clipped += outputs.n_clipped
+        return outputs.values
+
+
+def prepare(task: Task, *, data: Path | None, device: str = "cpu", n_threads: int | None = None) -> Retrainer:
+    """Return a retrainer, its data read and checked against the task's digest.
+
+    Parameters
+    ----------
+    data : where the task's file is; None for a ``sklearn:`` set. Does not affect outputs: the digest decides.
+    device, n_threads : what trains. Do not affect outputs beyond the task's tolerance.
+
+    Raises
+    ------
+    DataError
+        The data cannot be read, or are not the task's.
+    TrainingError
+        The device is not there.
+    """
+    from protocol.training import Trainer, load  # noqa: PLC0415  see the head of this file
+
+    dataset = load(task, data)
+    return Retrainer(task, Trainer(task, dataset, device=device, n_threads=n_threads), dataset)
