@@ -44,13 +44,13 @@ class PublicKey:
     def __post_init__(self) -> None:
         if len(self.raw) != KEY_BYTES:
             raise CommitmentError(f"public key: expected {KEY_BYTES} bytes, got {len(self.raw)}")
-        if self.raw[:-1] + bytes([self.raw[-1] & 0x7F]) in _SMALL_ORDER:
-            raise CommitmentError("public key: expected a key that binds its owner, got a point of small order")
 
     def verify(self, signature: bytes, message: Digest, what: str) -> None:
         """Raise :class:`CommitmentError` naming ``what`` unless this key signed ``message``."""
         if len(signature) != SIGNATURE_BYTES:
             raise CommitmentError(f"{what}: expected a signature of {SIGNATURE_BYTES} bytes, got {len(signature)}")
+        if self.raw[:-1] + bytes([self.raw[-1] & 0x7F]) in _SMALL_ORDER:
+            raise CommitmentError(f"{what}: expected a key that binds its owner, got a point of small order")
         try:
             Ed25519PublicKey.from_public_bytes(self.raw).verify(signature, message)
         except (InvalidSignature, ValueError) as error:
