@@ -19,20 +19,18 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec
+from typing import Annotated, NoReturn, ParamSpec
 
 import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
 from protocol import __version__, taskfile
-from protocol.errors import ArgumentError, AttributionProofsError, InternalError, StoreError, TaskFileError
-from protocol.task import ConstantColumns, Scaling, SeedPolicy, TargetKind, Task, UnitKind
+from protocol.errors import ArgumentError, AttributionProofsError, InternalError, StoreError
+from protocol.task import ConstantColumns, Scaling, SeedPolicy, TargetKind, UnitKind
 from prover import cli_options as options
+from prover import inputs
 from prover.progress import Bars
-
-if TYPE_CHECKING:
-    from prover.store import Store
 
 P = ParamSpec("P")
 
@@ -43,7 +41,6 @@ EPILOG = (
 )
 USAGE = ArgumentError.exit_status
 INTERRUPTED = 130
-MAX_TASK_FILE_BYTES = 4 * taskfile.MAX_CHARACTERS
 
 app = typer.Typer(
     name="prover",
@@ -169,7 +166,7 @@ def init(
 
     if out.exists() and not force:
         raise ArgumentError(f"{out}: expected no such file yet; choose another name, or --force to replace it")
-    _set_threads(threads)
+    inputs.set_threads(threads)
     choices = config.Choices(
         data=data, target_column=target_column, contributor_column=contributor_column, units=units, n_train=n_train,
         n_test=n_test, split_seed=split_seed, scaling=scaling, constant_columns=constant_columns, recipe=recipe, l2=l2,
@@ -209,10 +206,10 @@ def train(
     from prover.store import Store
 
     goal = Goal(gap=gap, max_retrainings=max_retrainings)
-    task = _read_task(task_file)
-    _set_threads(threads)
+    task = inputs.read_task(task_file)
+    inputs.set_threads(threads)
     with Store(store) as state:
-        path = _data_path(task, data, task_file, state)
+        path = inputs.data_path(task, data, task_file, state)
         state.set_task(task, path)
         engine = local.prepare(task, data=path, device=device, n_threads=threads)
         with Bars(shown=not quiet) as bars:
@@ -226,6 +223,58 @@ def train(
     warning = report.clipped_warning(outcome.clipped)
     if warning is not None:
         _complain(warning)
+
+
+@app.command()
+@_command
+def serve(
+    store: options.StoreDirectory,
+    data: options.DataFile = None,
+    host: Annotated[str, typer.Option(help="Address to serve at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to serve at; 0 takes a free one.")] = 50051,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", metavar="FILE", help="Certificate chain, PEM; needs --tls-key.")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option("--tls-key", metavar="FILE", help="The certificate's private key, PEM.")
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Serve other machines without TLS: anyone on the way can read along.")
+    ] = False,
+    max_retrainings: Annotated[int, typer.Option(min=1, help="Most trainings that one verifier may ask for.")] = 50_000,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
+) -> None:
+    """Prove the claim to whoever asks, over gRPC, until SIGTERM or Ctrl-C; nothing is lost by either."""
+    import logging
+
+    from prover.engines import local
+    from prover.limits import Limits
+    from prover.server import Tls, honest
+    from prover.server import serve as serve_until_told
+    from prover.store import Store
+
+    if (tls_cert is None) != (tls_key is None):
+        raise ArgumentError("expected --tls-cert and --tls-key together, got one of them")
+    tls = None if tls_cert is None or tls_key is None else Tls(certificate=tls_cert, key=tls_key)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    limits = Limits(max_evaluations_per_session=max_retrainings)
+    inputs.require_store(store)
+    with Store(store) as state:
+        task, committed = state.task(), state.claim()
+        if committed is None:
+            raise StoreError(f"store {store}: expected a claim, found none; run prover train first")
+        engine = local.prepare(task, data=data or state.data_path(), device=device, n_threads=threads)
+        served = honest(task=task, committed=committed, key=state.signing_key(), engine=engine, limits=limits)
+
+        def tell(address: str) -> None:
+            _say(f"task    {task.digest.hex()}")
+            _say(f"claim   {committed.signed.root.hex()}")
+            _say(f"serving {address}")
+            sys.stdout.flush()
+
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        serve_until_told(served, state, address=address, tls=tls, insecure=insecure, limits=limits, on_ready=tell)
 
 
 @app.command()
@@ -273,7 +322,7 @@ def export_(
     if committed is None:
         raise StoreError(f"store {store}: expected a claim, found none; run prover train first")
     if scores is not None:
-        write(scores, committed.claim, _unit_names(task, scores, path), force=force)
+        write(scores, committed.claim, inputs.unit_names(task, scores, path), force=force)
         _say(f"wrote   {scores}")
     if claim is not None:
         from protocol.wire.files import claim_file_to_bytes
@@ -305,11 +354,11 @@ def import_(
     from prover.store import Store
 
     check_format(scores)
-    task = _read_task(task_file)
-    _set_threads(threads)
+    task = inputs.read_task(task_file)
+    inputs.set_threads(threads)
     with Store(store) as state:
-        path = _data_path(task, data, task_file, state)
-        claim = read(scores, task, _unit_names(task, scores, path))
+        path = inputs.data_path(task, data, task_file, state)
+        claim = read(scores, task, inputs.unit_names(task, scores, path))
         state.set_task(task, path)
         figures = guessed_figures()
         if check_retrainings:
@@ -327,40 +376,3 @@ def import_(
         if check_retrainings
         else "        figures unknown: a guess stands for them"
     )
-
-
-def _read_task(path: Path) -> Task:
-    try:
-        if path.stat().st_size > MAX_TASK_FILE_BYTES:
-            raise TaskFileError(f"{path}: expected a task file of at most {MAX_TASK_FILE_BYTES} bytes, got more")
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise TaskFileError(f"{path}: expected a task file, got none: {reason}; make one with prover init") from error
-    try:
-        return taskfile.parse(text)
-    except TaskFileError as error:
-        raise TaskFileError(f"{path}: {error}") from error
-
-
-def _data_path(task: Task, given: Path | None, task_file: Path, state: Store) -> Path | None:
-    """Return where the task's data file lies: where the user says, where it was before, or beside the task file."""
-    if task.data.source.startswith("sklearn:"):
-        return None
-    return given or state.data_path() or task_file.parent / task.data.source
-
-
-def _unit_names(task: Task, scores: Path, data: Path | None) -> tuple[str, ...]:
-    """Return the names that a .csv says units by; the other kinds have none."""
-    if scores.suffix != ".csv":
-        return ()
-    from protocol.training import load
-
-    return load(task, data).unit_names
-
-
-def _set_threads(threads: int | None) -> None:
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)

@@ -98,10 +98,10 @@ def status_json(store: Store, task: Task) -> dict[str, Any]:
 def status_lines(store: Store, task: Task) -> list[str]:
     """Return a store's state as lines to read."""
     state, committed = status_json(store, task), store.claim()
+    shape = f"{task.n_units} units, {task.n_targets} targets, p = {task.p:g}"
     return [
         f"task         {state['task_digest']}",
-        f"             {state['data']}, recipe {state['recipe']}, {task.n_units} units, {task.n_targets} targets, "
-        f"p = {task.p:g}",
+        f"             {state['data']}, recipe {state['recipe']}, {shape}",
         f"retrainings  {state['n_retrainings_saved']} saved",
         f"claim        {'none yet: run prover train' if committed is None else committed.signed.root.hex()}",
         *([] if committed is None else [f"             {figures_line(committed.signed.figures)}"]),
