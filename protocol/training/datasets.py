@@ -81,8 +81,8 @@ def load(task: Task, path: Path | None = None) -> Dataset:
     dataset = split(table, data, task.units.kind)
     if dataset.n_units != task.n_units:
         raise DataError(
-            f"data set {data.source!r}: expected units.n = {task.n_units} units, got {dataset.n_units} in the training rows; "
-            "make the task anew"
+            f"data set {data.source!r}: expected units.n = {task.n_units} units, got {dataset.n_units} in the "
+            "training rows; make the task anew"
         )
     return dataset
 
@@ -133,7 +133,8 @@ def _varying(table: Table, data: Data) -> Float64[np.ndarray, "r d"]:
         column = int(np.flatnonzero(constant)[0])
         raise DataError(
             f"data set {data.source!r}: expected columns that vary, got {table.features[0, column]} in every row of "
-            f'{table.columns[column]!r} ({int(constant.sum())} such columns); drop them or set data.constant_columns = "drop"'
+            f"{table.columns[column]!r} ({int(constant.sum())} such columns); "
+            'drop them or set data.constant_columns = "drop"'
         )
     if constant.all():
         raise DataError(

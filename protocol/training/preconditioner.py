@@ -42,15 +42,14 @@ class Preconditioner:
             self._blocks = 1 / (curvature @ x.square() + l2).unsqueeze(1)
         self._diagonal = d > MAX_BLOCK and n_classes * d > MAX_FULL
 
-    def __call__(self, v: Float64[Tensor, "c m d"]) -> Float64[Tensor, "c m d"]:
-        """Return the inverse times each of the m vectors of ``v``."""
-        c, m, d = v.shape
+    def __call__(self, v: Float64[Tensor, "m k"]) -> Float64[Tensor, "m k"]:
+        """Return the inverse times each of the m vectors of ``v``, whose k = C D numbers run class by class."""
         if self._diagonal:
-            return v * self._blocks
-        if len(self._blocks) == c:
-            return torch.bmm(v, self._blocks)
-        flat = v.permute(1, 0, 2).reshape(m, c * d) @ self._blocks[0]
-        return flat.reshape(m, c, d).permute(1, 0, 2).contiguous()
+            return v * self._blocks.flatten()
+        if len(self._blocks) == 1:
+            return v @ self._blocks[0]
+        by_class = v.reshape(len(v), len(self._blocks), -1).permute(1, 0, 2)
+        return torch.bmm(by_class, self._blocks).permute(1, 0, 2).reshape(v.shape)
 
 
 def _full(

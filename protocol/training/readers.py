@@ -45,8 +45,8 @@ _NPZ_FEATURES = "X"
 
 # What zipfile, zlib, numpy's header parser and Arrow are known to raise on bytes that are not theirs.
 _PARSER_ERRORS = (
-    OSError, ValueError, TypeError, KeyError, IndexError, EOFError, RuntimeError, MemoryError, OverflowError, SyntaxError,
-    RecursionError, zipfile.BadZipFile, zlib.error, pa.ArrowException,
+    OSError, ValueError, TypeError, KeyError, IndexError, EOFError, RuntimeError, MemoryError, OverflowError,
+    SyntaxError, RecursionError, zipfile.BadZipFile, zlib.error, pa.ArrowException,
 )  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def _bundled(source: str, target_column: str, contributor_column: str) -> RawTab
         raise DataError(
             f"data set {source!r}: expected no column names, got {column!r}; write the set to a .csv to name them"
         )
-    # The bundled diabetes file is scaled on the way in unless told otherwise, by arithmetic that may differ between machines.
+    # Unless told otherwise, the diabetes set is scaled on the way in, by arithmetic that may differ between machines.
     bunch: Any = getattr(sklearn.datasets, f"load_{name}")(**({"scaled": False} if name == "diabetes" else {}))
     regression = name == "diabetes"
     return RawTable(

@@ -59,7 +59,8 @@ class Table:
         """Name of the data: the whole table as read, so that it is the same on every machine."""
         contributors = None if self.contributors is None else list(self.contributors)
         return digest(
-            "table", self.features, self.labels, self.n_classes, list(self.columns), list(self.class_names), contributors
+            "table", self.features, self.labels, self.n_classes, list(self.columns), list(self.class_names),
+            contributors,
         )  # fmt: skip
 
 

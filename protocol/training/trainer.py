@@ -168,6 +168,7 @@ def _device(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:  # a torch built without CUDA asserts
         raise TrainingError(
-            f"device {name!r}: expected one that torch can use here, got {' '.join(str(error).split())[:120]}; use device cpu"
+            f"device {name!r}: expected one that torch can use here, got {' '.join(str(error).split())[:120]}; "
+            "use device cpu"
         ) from error
     return device
