@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from protocol.certificate.terms import Across, Assurance, Terms
 from protocol.claim import MAX_MAGNITUDE, Claim, Figures
-from protocol.commitments import MerkleTree, PublicKey, SigningKey
+from protocol.commitments import MerkleTree, SigningKey
 from protocol.encoding import Digest, Seed
 from protocol.errors import Reason
 from protocol.sampling import Design, Draw, choose
@@ -49,6 +49,7 @@ VERIFIER_KEY = SigningKey(bytes(range(32, 64)))
 
 seeds = st.binary(min_size=32, max_size=32)
 digests = seeds.map(Digest)
+public_keys = seeds.map(lambda raw: SigningKey(raw).public)
 signatures = st.binary(min_size=64, max_size=64)
 finite = st.floats(allow_nan=False, allow_infinity=False)
 positive = st.floats(min_value=1e-300, max_value=1e300)
@@ -130,7 +131,7 @@ signed_claims = st.builds(
     task_digest=digests,
     root=digests,
     figures=figures,
-    public_key=seeds.map(PublicKey),
+    public_key=public_keys,
     signature=signatures,
 )
 
@@ -189,7 +190,7 @@ def transcripts(draw: Any) -> SignedTranscript:
         task=draw(tasks()),
         terms=draw(terms()),
         entries=tuple(draw(st.lists(entries, max_size=3))),
-        public_key=PublicKey(draw(seeds)),
+        public_key=draw(public_keys),
         signature=draw(signatures),
     )
 
