@@ -1,0 +1,299 @@
+"""Seeds to subsets: bytes that never change, a second derivation, and the distribution that THEORY 2 rests on.
+
+Statistical tests: fixed seeds, a count of exact binomial distribution, and a two-sided false-alarm rate of 1e-6 each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import FrozenInstanceError, replace
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from protocol.encoding import Seed, canonical
+from protocol.errors import MalformedMessage
+from protocol.sampling import (
+    MAX_EVALUATIONS,
+    Design,
+    Draw,
+    choose,
+    families,
+    pairs,
+    permutation,
+    seed_from_integer,
+    subset_digests,
+)
+from protocol.task import SeedPolicy, Task
+from tests.games import task_of
+
+SEED = Seed(bytes(range(32)))
+FALSE_ALARM = 1e-6
+
+
+def drawn(task: Task, design: Design, seed: Seed = SEED) -> np.ndarray:
+    """Every subset of a draw, shape (B, s, sides, N)."""
+    subsets = Draw(seed=seed, design=design).subsets(task, np.arange(design.n_evaluations))
+    return subsets.reshape(design.n_families, design.n_siblings, design.n_sides, task.n_units)
+
+
+def assert_binomial(count: int, n: int, p: float) -> None:
+    """``count`` is within what Binomial(n, p) gives but with probability FALSE_ALARM."""
+    low, high = stats.binom.ppf([FALSE_ALARM / 2, 1 - FALSE_ALARM / 2], n, p)
+    assert low <= count <= high, f"{count} of {n}, expected {low:.0f} to {high:.0f}"
+
+
+class NaiveStream:
+    """AES-256 block by block: what counter mode means, without a counter mode."""
+
+    def __init__(self, seed: bytes, label: str) -> None:
+        key = hashlib.sha256(canonical(["attribution-proofs/1", "stream", seed, label])).digest()
+        self.block = Cipher(algorithms.AES256(key), modes.ECB()).encryptor()  # noqa: S305
+
+    def read(self, index: int, n_bytes: int) -> bytes:
+        n_blocks = -(-n_bytes // 16)
+        return b"".join(self.block.update(struct.pack(">QQ", index, i)) for i in range(n_blocks))[:n_bytes]
+
+    def draws(self, index: int, n: int) -> list[int]:
+        return list(struct.unpack(f"<{n}H", self.read(index, 2 * n)))
+
+
+def naive_subset(draw: Draw, task: Task, evaluation: int) -> list[bool]:
+    """One subset, unit by unit, from the sentences in protocol/sampling.py."""
+    design, n = draw.design, task.n_units
+    side = evaluation % 2 if design.complements else 0
+    member = evaluation // 2 if design.complements else evaluation
+    base = NaiveStream(draw.seed, "base").draws(member // design.n_siblings, n)
+    own = NaiveStream(draw.seed, "sibling").draws(member, 2 * n)
+    out = []
+    for i in range(n):
+        chosen = base[i] if own[i] < design.keep_16 else own[n + i]
+        out.append((chosen < task.p_16) != bool(side))
+    return out
+
+
+def test_these_subsets_never_change() -> None:
+    subsets = drawn(task_of(20), families(n_families=2, n_siblings=2, rho=0.5, complements=True)).reshape(8, 20)
+    assert ["".join("01"[int(bit)] for bit in row) for row in subsets] == [
+        "11011000010011110011", "00100111101100001100", "10111010000011110110", "01000101111100001001",
+        "11001000110010101101", "00110111001101010010", "11011000101010101101", "00100111010101010010",
+    ]  # fmt: skip
+    biased = drawn(task_of(20, p=0.3), Design(n_families=2, n_siblings=2, keep_16=40000, complements=False))
+    assert ["".join("01"[int(bit)] for bit in row) for row in biased.reshape(4, 20)] == [
+        "00011010000010110001", "10011010000011110000", "01000000110010000101", "01010000101010000101",
+    ]  # fmt: skip
+    assert subset_digests(subsets)[0].hex() == "2b0d50e400f708ba00e5287094fcc44c8c4918785328c9ed004b7898fbff0476"
+
+
+def test_these_seeds_choices_and_digests_never_change() -> None:
+    design = families(n_families=2, n_siblings=2, rho=0.5, complements=True)
+    draw = Draw(seed=SEED, design=design)
+    own_seeds = replace(task_of(20), seed_policy=SeedPolicy.PER_SUBSET)
+    assert draw.training_seeds(own_seeds, np.arange(3)).tolist() == [
+        4261782792061162875, 3225919369971969685, 1098233368539867990,
+    ]  # fmt: skip
+    assert draw.digest.hex() == "73d39d833f639f4b40e678851f872b1688a3b74030288aac97c42ff820eb1a17"
+    assert choose(SEED, 20, 5).tolist() == [5, 7, 13, 15, 17]
+    assert permutation(SEED, 10).tolist() == [7, 5, 1, 3, 0, 4, 8, 6, 2, 9]
+    assert (
+        seed_from_integer("split", 7).hex() == "33360282c26c713b8d566643c2519cc5226c4a5fc4700d7e853fe93dac409a37"
+    )  # fmt: skip
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.binary(min_size=32, max_size=32),
+    n_units=st.integers(2, 70),
+    p_16=st.sampled_from([1, 2, 9000, 32767, 32768, 32769, 65534, 65535]),
+    keep_16=st.sampled_from([0, 1, 30000, 65535]),
+    n_siblings=st.integers(1, 3),
+    data=st.data(),
+)
+def test_every_subset_is_the_one_that_a_second_derivation_gives(
+    seed: bytes, n_units: int, p_16: int, keep_16: int, n_siblings: int, data: st.DataObject
+) -> None:
+    task = replace(task_of(n_units), p_16=p_16, seed_policy=SeedPolicy.PER_SUBSET)
+    design = Design(n_families=3, n_siblings=n_siblings, keep_16=keep_16, complements=task.has_complements)
+    design.check_fits(task)
+    draw = Draw(seed=Seed(seed), design=design)
+    number = st.integers(0, design.n_evaluations - 1)
+    wanted = np.array(data.draw(st.lists(number, min_size=1, max_size=6)), dtype=np.int64)  # any order, repeats too
+    assert draw.subsets(task, wanted).tolist() == [naive_subset(draw, task, e) for e in wanted.tolist()]
+    stream = NaiveStream(seed, "training seed")
+    assert draw.training_seeds(task, wanted).tolist() == [
+        int.from_bytes(stream.read(e, 8), "little") // 2 for e in wanted.tolist()
+    ]
+
+
+def test_a_shared_seed_is_the_tasks_for_every_evaluation() -> None:
+    task = replace(task_of(5), seed=41)
+    assert Draw(seed=SEED, design=pairs(2)).training_seeds(task, np.arange(4)).tolist() == [41] * 4
+
+
+def test_no_two_evaluations_share_a_training_seed_of_their_own() -> None:
+    task = replace(task_of(5), seed_policy=SeedPolicy.PER_SUBSET)
+    seeds = Draw(seed=SEED, design=pairs(5000)).training_seeds(task, np.arange(10_000))
+    assert len(set(seeds.tolist())) == 10_000
+    assert seeds.min() >= 0
+
+
+@pytest.mark.parametrize("p", [0.5, 0.3, 0.05, 0.9])
+def test_every_member_of_a_family_is_p_biased(p: float) -> None:
+    task = task_of(2000, p=p)
+    design = families(n_families=60, n_siblings=3, rho=0.4, complements=p == 0.5)
+    subsets = drawn(task, design)
+    for sibling in range(3):  # units and families are independent, so the count over both is binomial
+        assert_binomial(int(subsets[:, sibling, 0].sum()), 60 * 2000, task.p)
+
+
+@pytest.mark.parametrize("p_16", [1, 32768, 65535])
+@pytest.mark.parametrize("keep_16", [0, 65535])
+def test_the_edges_of_p_and_of_correlation(p_16: int, keep_16: int) -> None:
+    task = replace(task_of(5000), p_16=p_16)
+    design = Design(n_families=20, n_siblings=2, keep_16=keep_16, complements=p_16 == 32768)
+    subsets = drawn(task, design)[:, :, 0]
+    p = p_16 / 65536
+    assert_binomial(int(subsets[:, 0].sum()), 100_000, p)
+    both = p * p + p * (1 - p) * (keep_16 / 65536) ** 2
+    assert_binomial(int((subsets[:, 0] & subsets[:, 1]).sum()), 100_000, both)
+
+
+@pytest.mark.parametrize(("p", "rho"), [(0.5, 0.5), (0.5, 0.1), (0.3, 0.2), (0.1, 0.7)])
+def test_any_two_siblings_are_rho_correlated(p: float, rho: float) -> None:
+    task = task_of(2000, p=p)
+    design = families(n_families=60, n_siblings=3, rho=rho, complements=p == 0.5)
+    assert design.rho == pytest.approx(rho, abs=2**-15)
+    subsets = drawn(task, design)[:, :, 0]
+    both = task.p**2 + design.rho * task.p * (1 - task.p)  # P(a unit is in both)
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert_binomial(int((subsets[:, a] & subsets[:, b]).sum()), 60 * 2000, both)
+
+
+def test_three_siblings_meet_in_their_base_alone() -> None:
+    """Given the base, siblings are independent: the chance that all three hold a unit follows."""
+    task = task_of(2000)
+    design = families(n_families=60, n_siblings=3, rho=0.36, complements=True)
+    keep = design.keep_16 / 65536
+    all_three = sum(0.5 * (keep * z + (1 - keep) * 0.5) ** 3 for z in (0, 1))
+    subsets = drawn(task, design)[:, :, 0]
+    assert_binomial(int(subsets.all(axis=1).sum()), 60 * 2000, all_three)
+
+
+def test_families_are_independent_of_each_other() -> None:
+    subsets = drawn(task_of(2000), families(n_families=60, n_siblings=2, rho=0.9, complements=True))[:, 0, 0]
+    assert_binomial(int((subsets[:-1] == subsets[1:]).sum()), 59 * 2000, 0.5)
+
+
+def test_units_are_independent_of_each_other() -> None:
+    subsets = drawn(task_of(2001), pairs(60))[:, 0, 0]
+    assert_binomial(int((subsets[:, :-1] == subsets[:, 1:]).sum()), 60 * 2000, 0.5)
+
+
+def test_two_seeds_give_independent_subsets() -> None:
+    one, other = (drawn(task_of(2000), pairs(60), Seed(bytes([b]) * 32)) for b in (1, 2))
+    assert_binomial(int((one == other)[:, 0, 0].sum()), 60 * 2000, 0.5)
+
+
+def test_a_complement_follows_its_subset() -> None:
+    subsets = drawn(task_of(100), families(n_families=5, n_siblings=2, rho=0.5, complements=True))
+    assert (subsets[:, :, 1] == ~subsets[:, :, 0]).all()
+
+
+def test_a_subset_does_not_depend_on_what_else_is_asked_for() -> None:
+    task, design = task_of(30), families(n_families=4, n_siblings=3, rho=0.5, complements=True)
+    draw = Draw(seed=SEED, design=design)
+    everything = draw.subsets(task, np.arange(24))
+    order = np.random.default_rng(0).permutation(24)
+    assert (draw.subsets(task, order) == everything[order]).all()
+    assert (draw.subsets(task, order[:1]) == everything[order[:1]]).all()
+
+
+def test_every_unit_is_in_the_digest_of_a_subset() -> None:
+    subsets = np.zeros((10, 9), dtype=bool)
+    subsets[np.arange(9), np.arange(9)] = True
+    assert len(set(subset_digests(subsets))) == 10
+    padded = np.zeros((1, 10), dtype=bool)
+    assert subset_digests(padded)[0] != subset_digests(subsets)[9]  # the same bits but one unit more
+
+
+@given(st.integers(1, 200), st.data())
+def test_a_choice_is_k_different_numbers_in_order(n: int, data: st.DataObject) -> None:
+    k = data.draw(st.integers(0, n))
+    chosen = choose(SEED, n, k)
+    assert len(set(chosen.tolist())) == k
+    assert chosen.tolist() == sorted(chosen.tolist())
+    assert all(0 <= e < n for e in chosen)
+    assert sorted(permutation(SEED, n).tolist()) == list(range(n))
+
+
+def test_every_choice_is_equally_likely() -> None:
+    n_draws, n, k = 6000, 5, 2
+    counts = np.zeros((n, n), dtype=int)
+    for i in range(n_draws):
+        a, b = choose(seed_from_integer("choice", i), n, k)
+        counts[a, b] += 1
+    for a in range(n):
+        for b in range(a + 1, n):
+            assert_binomial(int(counts[a, b]), n_draws, 1 / 10)
+
+
+def test_the_naive_permutation_is_the_order_of_64_bit_draws() -> None:
+    draws = struct.unpack("<50Q", NaiveStream(SEED, "permutation").read(0, 400))
+    assert permutation(SEED, 50).tolist() == sorted(range(50), key=lambda i: draws[i])
+
+
+def test_designs_count_their_evaluations() -> None:
+    assert families(n_families=7, n_siblings=3, rho=0.5, complements=True).n_evaluations == 42
+    assert families(n_families=7, n_siblings=3, rho=0.5, complements=False).n_evaluations == 21
+    assert pairs(9).n_evaluations == 18
+    assert pairs(9, complements=False).n_evaluations == 9
+    assert families(n_families=1, n_siblings=1, rho=1.0, complements=True).keep_16 == 65535
+    assert families(n_families=1, n_siblings=1, rho=0.0, complements=True).rho == 0.0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_families": 0}, "at least one family of one sibling, got 0 of 2"),
+        ({"n_siblings": 0}, "at least one family of one sibling, got 3 of 0"),
+        ({"n_families": -1}, "at least one family of one sibling, got -1 of 2"),
+        ({"keep_16": -1}, "expected keep_16 from 0 to 65535, got -1"),
+        ({"keep_16": 65536}, "expected keep_16 from 0 to 65535, got 65536"),
+        ({"n_families": MAX_EVALUATIONS // 4 + 1}, "expected at most 50000000 evaluations, got 50000004"),
+    ],
+)
+def test_a_design_that_no_verifier_draws_is_refused(change: dict[str, int], message: str) -> None:
+    with pytest.raises(MalformedMessage, match=message):
+        Design(**{"n_families": 3, "n_siblings": 2, "keep_16": 7, "complements": True, **change})
+
+
+def test_a_design_fits_a_task_when_its_sides_are_those_of_p() -> None:
+    with pytest.raises(MalformedMessage, match=r"exactly when p = 1/2, got True at p = 0\.25"):
+        pairs(3).check_fits(task_of(4, p=0.25))
+    with pytest.raises(MalformedMessage, match=r"exactly when p = 1/2, got False at p = 0\.5"):
+        pairs(3, complements=False).check_fits(task_of(4))
+
+
+@pytest.mark.parametrize("n_bytes", [0, 31, 33])
+def test_a_seed_of_another_length_is_refused(n_bytes: int) -> None:
+    with pytest.raises(MalformedMessage, match=f"challenge seed: expected 32 bytes, got {n_bytes}"):
+        Draw(seed=Seed(bytes(n_bytes)), design=pairs(1))
+
+
+def test_every_field_is_in_the_digest_of_a_draw() -> None:
+    design = Design(n_families=3, n_siblings=2, keep_16=7, complements=True)
+    draw = Draw(seed=SEED, design=design)
+    others = [
+        Draw(seed=Seed(bytes(32)), design=design),
+        *(replace(draw, design=replace(design, **change)) for change in (
+            {"n_families": 4}, {"n_siblings": 3}, {"keep_16": 8}, {"complements": False},
+        )),
+    ]  # fmt: skip
+    assert len({draw.digest, *(other.digest for other in others)}) == 6
+    with pytest.raises(FrozenInstanceError):
+        design.keep_16 = 8  # type: ignore[misc]
