@@ -413,7 +413,7 @@ def audit(
         )
     else:
         _show(verified.verdict, _filed(verified), party.task, as_json=False, quiet=quiet)
-        payouts_report.print_payouts(outcome, paid.contributors, certificate, console)
+        payouts_report.print_payouts(outcome, verified.verdict, paid.contributors, certificate, console)
     if verified.unfiled is not None:
         raise verified.unfiled
     return EXIT_STATUS[outcome]

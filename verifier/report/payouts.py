@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from protocol.certificate.payouts import PayoutsCertificate
+from protocol.certificate.terms import Assurance
 from protocol.session.messages import Outcome
 from protocol.session.verdict import Verdict
 from verifier.report.text import STYLE, Json, finite, plain, table_of
@@ -39,7 +40,9 @@ def audit_json(
     return told | {"outcome": outcome.value, "claim_outcome": verdict.outcome.value, "payouts": paid}
 
 
-def print_payouts(outcome: Outcome, names: tuple[str, ...], c: PayoutsCertificate | None, console: Console) -> None:
+def print_payouts(
+    outcome: Outcome, verdict: Verdict, names: tuple[str, ...], c: PayoutsCertificate | None, console: Console
+) -> None:
     """Print one line a contributor, those outside their interval flagged, and what it all comes to."""
     if c is None:
         console.print("payouts: nothing can be said of them, since the session left no outputs to rely on")
@@ -50,8 +53,9 @@ def print_payouts(outcome: Outcome, names: tuple[str, ...], c: PayoutsCertificat
         flag = Text("OUTSIDE", style="bold red") if c.outside[k] else Text("")
         table.add_row(plain(name), f"{c.stated[k]:,.2f}", f"{c.due[k]:,.2f}", interval, flag)
     console.print(table)
+    right = " and the unchecked answers are right" if verdict.terms.assurance is Assurance.AUDITED else ""
     sure = f"{100 * (1 - c.delta):.4g}% sure that every true share is in its interval"
-    console.print(f"{sure}, if the mean over {c.n_families} families is Gaussian", soft_wrap=True)
+    console.print(f"{sure}, if the mean over {c.n_families} families is Gaussian{right}", soft_wrap=True)
     n_outside = int(c.outside.sum())
     said = "no stated amount is outside its interval" if not n_outside else f"{n_outside} of {len(names)} are outside"
     console.print(Text("payouts: ").append(outcome.value, style=STYLE[outcome]).append(f"  {said}"))
