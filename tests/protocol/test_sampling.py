@@ -232,7 +232,7 @@ def test_a_choice_is_k_different_numbers_in_order(n: int, data: st.DataObject) -
 
 
 def test_every_choice_is_equally_likely() -> None:
-    n_draws, n, k = 6000, 5, 2
+    n_draws, n, k = 2000, 5, 2
     counts = np.zeros((n, n), dtype=int)
     for i in range(n_draws):
         a, b = choose(seed_from_integer("choice", i), n, k)
