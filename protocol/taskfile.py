@@ -11,7 +11,6 @@ everything here changes an output and is hashed. ``parse(render(task)) == task``
 from __future__ import annotations
 
 import json
-import textwrap
 import tomllib
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, NoReturn
@@ -43,6 +42,8 @@ from protocol.task import (
 FORMAT = 1
 MAX_CHARACTERS = 1 << 24
 """Largest task file taken: MAX_TARGETS rows and ranges come to half of it."""
+
+_LINE = 110
 
 
 class _Section(BaseModel):
@@ -334,10 +335,15 @@ def _number(value: float) -> str:
 
 
 def _array(items: Iterable[str]) -> str:
-    body = ", ".join(items)
-    if len(body) <= 100:
-        return f"[{body}]"
-    return "[\n" + textwrap.fill(body, width=116, initial_indent="    ", subsequent_indent="    ") + ",\n]"
+    lines, line = [], ""
+    for item in items:
+        if line and len(line) + len(item) > _LINE:
+            lines.append(line)
+            line = ""
+        line += f"{item}, "
+    if not lines:
+        return f"[{line.removesuffix(', ')}]"
+    return "[\n" + "".join(f"    {full.rstrip()}\n" for full in [*lines, line]) + "]"
 
 
 def _bounds(bound: Float64[np.ndarray, " t"]) -> str:

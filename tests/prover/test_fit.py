@@ -1,0 +1,158 @@
+"""Fits on games whose answer is known."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+
+from protocol import harmonic
+from protocol.claim import Claim
+from protocol.errors import ArgumentError
+from prover import fit as fitting
+from prover.fit import fit, judge
+from tests.games import Game, Majority, Parity, Polynomial, task_of
+
+
+def evaluated(game: Game, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    x = np.random.default_rng(seed).random((n, game.n_units)) < game.p
+    sides = [game.outputs(x), game.outputs(~x)] if game.p == 0.5 else [game.outputs(x)]
+    return x, np.stack(sides, axis=1)
+
+
+@pytest.mark.parametrize("n_units", [30, 300], ids=["more evaluations than units", "fewer"])
+@pytest.mark.parametrize("p", [0.5, 0.3])
+def test_a_fit_is_the_ridge_regression_of_its_penalty(n_units: int, p: float) -> None:
+    game = Polynomial(n_units=n_units, w1=0.6, w2=0.2, w3=0.2, p=p)
+    x, outputs = evaluated(game, 100, seed=1)
+    fitted = fit(task_of(n_units, p=p), x, outputs)
+    y = (outputs[:, 0, 0] - outputs[:, 1, 0]) / 2 if p == 0.5 else outputs[:, 0, 0] - outputs[:, 0, 0].mean()
+    task_p = task_of(n_units, p=p).p
+    twin = Ridge(alpha=fitted.penalty * task_p * (1 - task_p), fit_intercept=False, tol=1e-12).fit(x - task_p, y)
+    assert fitted.claim.scores[0] == pytest.approx(twin.coef_, abs=1e-9)
+    assert fitted.claim.intercepts[0] == pytest.approx(outputs.mean() - task_p * twin.coef_.sum())
+
+
+def test_a_linear_game_is_found_exactly() -> None:
+    game = Polynomial(n_units=40, w1=1.0, w2=0.0, w3=0.0)
+    x, outputs = evaluated(game, 200, seed=2)
+    fitted = fit(task_of(40), x, outputs + 3.0)
+    assert fitted.claim.scores == pytest.approx(game.best, abs=1e-4)
+    assert fitted.claim.intercepts[0] + 0.5 * fitted.claim.scores.sum() == pytest.approx(3.0, abs=1e-6)
+    assert fitted.figures.relative_gap == pytest.approx(0.0, abs=1e-6)
+    assert fitted.figures.r2 == pytest.approx(1.0, abs=1e-6)
+    assert fitted.figures.n_retrainings == 400
+
+
+@pytest.mark.parametrize("p", [0.5, 0.3])
+def test_the_figures_are_those_that_the_answer_gives(p: float) -> None:
+    """At one fixed seed: the figures within 4 standard errors (and 4% for the extrapolation) of the truth."""
+    game = Polynomial(n_units=60, w1=0.7, w2=0.1, w3=0.2, p=p)
+    x, outputs = evaluated(game, 1200, seed=3)
+    fitted = fit(task_of(60, p=p), x, outputs)
+    true = float(harmonic.gap(fitted.claim.scores, game.best, p)[0]) / game.variance
+    error = float(fitted.quality.relative_gap_error[0])
+    assert error < true
+    assert fitted.figures.relative_gap == pytest.approx(true, abs=4 * error + 0.04 * true)
+    unexplained = game.w3 if p == 0.5 else game.w2 + game.w3
+    assert fitted.figures.odd_residual == pytest.approx(unexplained + true, rel=0.15)
+    assert fitted.figures.r2 == pytest.approx(game.w1 - true, abs=0.05)
+
+
+def test_even_interactions_cost_nothing_at_a_half() -> None:
+    quiet, loud = (Polynomial(n_units=40, w1=0.5, w2=w2, w3=0.1) for w2 in (0.0, 50.0))
+    claims = [fit(task_of(40), *evaluated(game, 200, seed=4)).claim for game in (quiet, loud)]
+    assert claims[1].scores == pytest.approx(claims[0].scores, abs=1e-9)
+
+
+def test_the_penalty_is_the_one_of_least_heldout_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The walk ends where trying every penalty would."""
+    game = Polynomial(n_units=80, w1=0.3, w2=0.0, w3=0.7)
+    x, outputs = evaluated(game, 300, seed=5)
+    chosen = fit(task_of(80), x, outputs).penalty
+    gaps = {}
+    for penalty in fitting.PENALTIES_PER_UNIT:
+        monkeypatch.setattr(fitting, "PENALTIES_PER_UNIT", (penalty,))
+        monkeypatch.setattr(fitting, "_FIRST_PENALTY", 0)
+        gaps[penalty * 80] = fit(task_of(80), x, outputs).quality.mean_gap
+    assert chosen == min(gaps, key=gaps.__getitem__)
+    assert 1e-2 * 80 < chosen < 1e2 * 80  # neither where the walk begins nor at the path's end
+
+
+def test_nothing_linear_gives_scores_near_nothing() -> None:
+    game = Parity(n_units=30, degree=3)
+    fitted = fit(task_of(30), *evaluated(game, 400, seed=6))
+    assert float(harmonic.linear_variance(fitted.claim.scores, 0.5)[0]) < 0.02
+    assert fitted.figures.odd_residual == pytest.approx(1.0, rel=0.05)
+
+
+def test_majority_gives_every_unit_the_same() -> None:
+    game = Majority(n_units=9)
+    fitted = fit(task_of(9), *evaluated(game, 4000, seed=7))
+    assert fitted.claim.scores == pytest.approx(game.best, rel=0.15)
+
+
+def test_two_targets_are_fitted_as_one_by_one_at_one_penalty() -> None:
+    x, first = evaluated(Polynomial(n_units=20, w1=0.8, w2=0.1, w3=0.1), 100, seed=8)
+    both = fit(task_of(20, n_targets=2), x, np.concatenate([first, 5 * first + 1], axis=2))
+    one = fit(task_of(20), x, first)
+    assert both.penalty == one.penalty
+    assert both.claim.scores[0] == pytest.approx(one.claim.scores[0])
+    assert both.claim.scores[1] == pytest.approx(5 * one.claim.scores[0])
+    assert both.quality.relative_gap[1] == pytest.approx(both.quality.relative_gap[0])
+
+
+def test_a_subset_drawn_twice_is_no_trouble() -> None:
+    x, outputs = evaluated(Polynomial(n_units=300, w1=0.9, w2=0.0, w3=0.1), 40, seed=9)
+    fitted = fit(task_of(300), np.repeat(x, 2, axis=0), np.repeat(outputs, 2, axis=0))
+    assert np.isfinite(fitted.claim.scores).all()
+
+
+def test_too_few_retrainings_are_refused() -> None:
+    x, outputs = evaluated(Polynomial(n_units=20, w1=1.0, w2=0.0, w3=0.0), 19, seed=10)
+    with pytest.raises(ArgumentError, match="expected at least 40 to fit"):
+        fit(task_of(20), x, outputs)
+
+
+@pytest.mark.parametrize("p", [0.5, 0.3])
+@pytest.mark.parametrize("n_units", [20, 500])
+def test_a_claim_from_elsewhere_is_judged_by_what_it_never_saw(p: float, n_units: int) -> None:
+    game = Polynomial(n_units=n_units, w1=0.8, w2=0.1, w3=0.1, p=p)
+    claim = Claim(task_digest=task_of(n_units, p=p).digest, intercepts=np.zeros(1), scores=0.5 * game.best)
+    judged = judge(task_of(n_units, p=p), claim, *evaluated(game, 400, seed=11))
+    true = float(harmonic.gap(claim.scores, game.best, p)[0]) / game.variance
+    assert true == pytest.approx(0.2, rel=1e-3)
+    assert abs(judged.mean_gap - true) <= 4 * judged.mean_gap_error + 0.05 * true
+    assert judged.mean_gap_error == pytest.approx(float(judged.relative_gap_error[0]))
+
+
+def test_blocks_of_units_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, outputs = evaluated(Polynomial(n_units=150, w1=0.8, w2=0.1, w3=0.1), 60, seed=12)
+    whole = fit(task_of(150), x, outputs)
+    monkeypatch.setattr(fitting, "_BLOCK_VALUES", 60 * 11)
+    assert fit(task_of(150), x, outputs).claim.scores == pytest.approx(whole.claim.scores, abs=1e-9)
+
+
+def test_constant_outputs_give_scores_of_nothing() -> None:
+    x, outputs = evaluated(Polynomial(n_units=20, w1=1.0, w2=0.0, w3=0.0), 60, seed=13)
+    fitted = fit(task_of(20, tolerance=1e-9), x, np.full_like(outputs, 4.0))
+    assert not fitted.claim.scores.any()
+    assert fitted.claim.intercepts[0] == 4.0
+    assert not fitted.quality.varies.any()
+    assert fitted.figures.relative_gap == 0.0
+
+
+@pytest.mark.gpu
+def test_a_fit_on_cuda_is_the_one_on_the_processor() -> None:
+    assert torch.cuda.is_available()
+    x, outputs = evaluated(Polynomial(n_units=150, w1=0.8, w2=0.1, w3=0.1), 400, seed=14)
+    here, there = fit(task_of(150), x, outputs), fit(task_of(150), x, outputs, device="cuda")
+    assert there.claim.scores == pytest.approx(here.claim.scores, abs=1e-9)
+
+
+def test_an_unchanged_task_is_named_by_the_claim() -> None:
+    task = dataclasses.replace(task_of(20), seed=5)
+    assert fit(task, *evaluated(Parity(n_units=20, degree=1), 50, seed=15)).claim.task_digest == task.digest
