@@ -110,4 +110,4 @@ def test_a_restarted_server_is_told_an_opening_again(tmp_path: Path) -> None:
         with ServerProcess(tmp_path / "store", address=first.address):
             answers = client.exchange(challenge)
     assert isinstance(answers, Answers)
-    assert np.array_equal(answers.outputs, played(WORLD.task, challenge.draw, np.arange(240)))
+    np.testing.assert_allclose(answers.outputs, played(WORLD.task, challenge.draw, np.arange(240)), atol=1e-12)
