@@ -7,6 +7,7 @@ themselves (units, targets, evaluations, rounds) are the values' own: ``protocol
 
 from __future__ import annotations
 
+from protocol.certificate import terms
 from protocol.session.messages import MAX_TEXT
 
 KIB = 1 << 10
@@ -29,10 +30,10 @@ MAX_FILE_BYTES = 2 * GIB - 1
 """Of a claim file or a transcript file: the most that one protobuf message can be."""
 
 MAX_ENTRIES = 256
-"""Of a transcript: 64 rounds of challenge, answers and retrained, and opening, claim and last word."""
+"""Of a transcript: 64 rounds of challenge, answers and retrained, and opening, claim and last word, are 195."""
 
-MAX_LOOKS = 64
-"""Of a verifier's terms: there are no more rounds."""
+MAX_LOOKS = terms.MAX_LOOKS
+"""Of a verifier's terms: there are no more rounds. Compared before the designs are made."""
 
 MAX_TEXT_CHARS = MAX_TEXT
 """Of a closing's reason, an abort's or an error's text, and of a name in a task."""

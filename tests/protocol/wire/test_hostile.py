@@ -103,7 +103,7 @@ def test_any_message_decodes_or_is_malformed(name: str, data: st.DataObject) -> 
 
 
 @pytest.mark.parametrize("name", EVERY_VALUE)
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_a_valid_message_with_one_part_changed_decodes_or_is_malformed(name: str, data: st.DataObject) -> None:
     strategy, to_proto, _ = EVERY_VALUE[name]
@@ -142,7 +142,7 @@ def test_any_bytes_decode_or_are_malformed(name: str, data: bytes) -> None:
     ],
     ids=["transcript", "claim"],
 )
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_a_damaged_file_reads_or_is_malformed(
     valid: bytes, read: Callable[[bytes], object], data: st.DataObject
