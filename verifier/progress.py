@@ -20,12 +20,14 @@ class Bars:
     Parameters
     ----------
     shown : bool
-        False keeps silent.
+        False keeps silent, as does a stderr that is no terminal.
     """
 
     def __init__(self, *, shown: bool) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._progress = Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown)
+        console = Console(stderr=True)
+        silent = not (shown and console.is_terminal)  # a log has no use for bars that move
+        self._progress = Progress(*columns, console=console, transient=True, disable=silent)
         self._bars: dict[str, TaskID] = {}
 
     def __enter__(self) -> Self:

@@ -113,8 +113,10 @@ def read_task(path: Path) -> Task:
     try:
         raw = read_bytes(path, "task file")
         if len(raw) > MAX_TASK_FILE_BYTES:
-            raise TaskFileError(f"{path}: expected a task file of at most {MAX_TASK_FILE_BYTES} bytes, got {len(raw)}")
+            raise TaskFileError(f"expected a task file of at most {MAX_TASK_FILE_BYTES} bytes, got {len(raw)}")
         return taskfile.parse(raw.decode())
+    except TaskFileError as error:
+        raise TaskFileError(f"{path}: {error}") from error
     except (DataError, UnicodeDecodeError) as error:
         raise TaskFileError(f"{path}: expected a task file in UTF-8, got none: {error}") from error
 

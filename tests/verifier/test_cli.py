@@ -1,0 +1,545 @@
+"""The command: what it prints where, how it ends, and one line for every fault."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from protocol import taskfile
+from protocol.errors import Reason, Refused, TransportError
+from protocol.session.messages import Challenge, Opening
+from tests.verifier.market import Market, MemoryProver
+from verifier import cli
+from verifier.verification import read_task
+
+pytestmark = pytest.mark.usefixtures("foreseen")
+
+Serve = Callable[[MemoryProver], MemoryProver]
+ROOT = Path(__file__).parents[2]
+
+
+class Ran:
+    """How a command ended and what it printed."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+    @property
+    def told(self) -> dict:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def run(here: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """Run the command in a folder of its own."""
+
+    def command(*arguments: object) -> Ran:
+        capsys.readouterr()
+        status = cli.run([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return Ran(status, printed.out, printed.err)
+
+    return command
+
+
+@pytest.fixture
+def trusted(market: Market) -> tuple[object, ...]:
+    return ("--task", market.task_file, "--data", market.data)
+
+
+def assert_fault(ran: Ran, status: int, line: str) -> None:
+    assert ran.status == status, ran.err
+    assert ran.out == ""
+    assert line in ran.err
+    (last,) = [printed for printed in ran.err.splitlines() if printed and not printed.startswith("plan:")]
+    assert last.startswith("error: "), "expected one line"
+
+
+# ------------------------------------------------------------------------------------------- verify
+
+
+def test_an_honest_claim_is_accepted(run: Callable[..., Ran], served: Serve, market: Market, trusted: tuple) -> None:
+    prover = served(MemoryProver(market))
+    ran = run("verify", "there:1", *trusted, "--transcript", "t", "--scores-out", "scores.npy")
+    assert ran.status == 0, ran.err
+    assert ran.out.startswith("ACCEPT  (proved/asymptotic)")
+    for part in ("relative gap, at most", "mean square between", "what it holds under", "Gaussian", "transcript: t"):
+        assert part in ran.out
+    assert np.load("scores.npy").shape == (20, 121)
+    assert prover.is_closed
+
+
+def test_a_halved_claim_is_rejected_and_its_scores_are_kept_back(
+    run: Callable[..., Ran], served: Serve, market: Market, trusted: tuple, here: Path
+) -> None:
+    served(MemoryProver(market, market.scaled(0.5)))
+    ran = run("verify", "there:1", *trusted, "--transcript", "t", "--scores-out", "scores.npy")
+    assert ran.status == 1
+    assert ran.out.startswith("REJECT")
+    assert (here / "t").is_file()
+    assert not (here / "scores.npy").exists()
+
+
+def test_too_few_retrainings_are_inconclusive(
+    run: Callable[..., Ran], served: Serve, market: Market, trusted: tuple, here: Path
+) -> None:
+    served(MemoryProver(market))
+    ran = run("verify", "there:1", *trusted, "--epsilon", 0.002, "--max-retrainings", 40, "--scores-out", "s.npy")
+    assert ran.status == 2, ran.out
+    assert "trainings would accept it in nine runs of ten" in ran.out or "no budget would accept it" in ran.out
+    assert not (here / "s.npy").exists()
+    assert len(list(here.glob("verdict-*.transcript"))) == 1, "filed here by default"
+
+
+def test_the_prover_may_answer(run: Callable[..., Ran], served: Serve, market: Market, trusted: tuple) -> None:
+    prover = served(MemoryProver(market))
+    ran = run("verify", "there:1", *trusted, "--assurance", "audited", "--n-checks", 20, "--json")
+    assert ran.status == 0
+    assert ran.told["assurance"] == "audited"
+    assert ran.told["n_answered"] > ran.told["n_retrainings"] == 20
+    assert [check["n_mismatches"] for check in ran.told["spot_checks"]] == [0]
+    assert prover.heard[1] == "Challenge"
+
+
+def test_false_answers_are_rejected(run: Callable[..., Ran], served: Serve, market: Market, trusted: tuple) -> None:
+    served(MemoryProver(market, answer=lambda outputs: np.clip(outputs + 1e-3, -6, 6)))
+    ran = run("verify", "there:1", *trusted, "--assurance", "audited", "--json")
+    assert ran.status == 1
+    assert "rechecked answers are false" in ran.told["reasons"][0]
+    assert ran.told["certificate"] is None
+
+
+def test_a_claim_file_is_verified_with_nobody_there(
+    run: Callable[..., Ran], market: Market, trusted: tuple, here: Path
+) -> None:
+    ran = run("verify", "--claim", market.claim_file(here / "a.claim"), *trusted, "--json")
+    assert (ran.status, ran.told["outcome"]) == (0, "ACCEPT")
+    halved = run("verify", "--claim", market.claim_file(here / "b.claim", market.scaled(0.5)), *trusted, "--quiet")
+    assert halved.status == 1
+    assert halved.err == ""
+    assert len(halved.out.splitlines()) == 2
+
+
+def test_a_claim_signed_by_another_key_is_rejected(
+    run: Callable[..., Ran], served: Serve, market: Market, trusted: tuple
+) -> None:
+    served(MemoryProver(market))
+    ran = run("verify", "there:1", *trusted, "--prover-key", "ab" * 32)
+    assert ran.status == 1
+    assert "got another key's" in ran.out
+    named = market.committed().signed.public_key.raw.hex()
+    served(MemoryProver(market))
+    assert run("verify", "there:1", *trusted, "--prover-key", named).status == 0
+
+
+def test_a_prover_that_leaves_after_the_challenge_is_rejected(
+    run: Callable[..., Ran], served: Serve, market: Market, trusted: tuple
+) -> None:
+    served(MemoryProver(market, fails={Challenge: TransportError("the server is gone")}))
+    ran = run("verify", "there:1", *trusted, "--assurance", "audited")
+    assert ran.status == 1
+    assert "did not answer the challenge: the server is gone" in ran.out
+
+
+def test_what_a_prover_writes_is_shown_as_one_line(
+    run: Callable[..., Ran], served: Serve, market: Market, trusted: tuple
+) -> None:
+    spoken = "[bold]trust me[/bold]\x1b[2J\nACCEPT"
+    served(MemoryProver(market, fails={Opening: Refused(spoken, Reason.FAILED)}))
+    ran = run("verify", "there:1", *trusted)
+    assert ran.status == 1
+    assert "\x1b" not in ran.out
+    assert "[bold]trust me[/bold] [2J ACCEPT" in ran.out
+    assert not any(line.startswith("ACCEPT") for line in ran.out.splitlines())
+
+
+# --------------------------------------------------------------------------------- what is trusted
+
+
+def test_a_task_must_be_named(run: Callable[..., Ran], served: Serve, market: Market) -> None:
+    prover = served(MemoryProver(market))
+    ran = run("verify", "there:1", "--data", market.data)
+    assert_fault(ran, 64, f"there:1 has task {market.task.digest.hex()}: read it with verifier inspect")
+    assert prover.heard == []
+
+
+def test_another_task_than_the_one_named_is_refused(
+    run: Callable[..., Ran], served: Serve, market: Market, contributors_market: Market
+) -> None:
+    prover = served(MemoryProver(market))
+    ran = run("verify", "there:1", "--task", contributors_market.task_file, "--data", market.data)
+    assert_fault(ran, 65, "task: expected the one of your file")
+    ran = run("verify", "there:1", "--task-digest", "ab" * 32, "--data", market.data)
+    assert_fault(ran, 64, f"task-digest: expected {'ab' * 8}, got {market.task.digest.hex()[:16]} from there:1")
+    assert prover.heard == []
+
+
+def test_a_digest_alone_is_enough(run: Callable[..., Ran], served: Serve, market: Market) -> None:
+    served(MemoryProver(market))
+    digest = market.task.digest.hex().upper()
+    assert run("verify", "there:1", "--task-digest", digest, "--data", market.data).status == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "line"),
+    [
+        (["--task-digest", "ab"], 64, "task-digest: expected all 64 hexadecimal digits, got 'ab'"),
+        (["--task-digest", "z" * 64], 64, "task-digest: expected all 64 hexadecimal digits"),
+        (["--task", "none.toml"], 65, "none.toml: expected a task file"),
+        (["--task", "bad.toml"], 65, "bad.toml: title: unknown key"),
+        (["--prover-key", "ab"], 64, "prover-key: expected 64 hexadecimal digits"),
+        (["--epsilon", "0"], 64, "epsilon: expected a relative gap above 0 and below 1, got 0.0"),
+        (["--epsilon", "nan"], 64, "epsilon: expected a relative gap above 0 and below 1, got nan"),
+        (["--delta", "1"], 64, "delta: expected a probability strictly between 0 and 1, got 1.0"),
+        (["--n-checks", "5"], 64, "n-checks: expected assurance audited"),
+        (["--max-retrainings", "10"], 75, "expected a budget of at least"),
+        (["--max-retrainings", "0"], 64, "--max-retrainings"),
+        (["--across", "some"], 64, "--across"),
+        (["--looks", "17"], 64, "--looks"),
+        (["--transcript", "nowhere/t"], 74, "expected a folder nowhere to write into"),
+        (["--scores-out", "nowhere/s"], 74, "expected a folder nowhere to write into"),
+        (["--key", "none.key"], 65, "expected a file, got none"),
+        (["--device", "abacus"], 71, "device 'abacus'"),
+        (["--data", "none.csv"], 65, "none.csv"),
+    ],
+)
+def test_a_wrong_option_is_one_line(
+    run: Callable[..., Ran],
+    served: Serve,
+    market: Market,
+    trusted: tuple,
+    here: Path,
+    options: list[str],
+    status: int,
+    line: str,
+) -> None:
+    served(MemoryProver(market))
+    (here / "bad.toml").write_text('title = "none"\n')
+    named = ["--data", market.data] if {"--task", "--task-digest"} & set(options) else [*trusted]
+    assert_fault(run("verify", "there:1", *named, *options), status, line)
+    assert not list(here.glob("verdict-*")), "nothing was begun"
+
+
+def test_other_data_are_refused(
+    run: Callable[..., Ran], served: Serve, market: Market, trusted: tuple, here: Path
+) -> None:
+    prover = served(MemoryProver(market))
+    other = market.data.read_text().replace("ann", "zoe", 1)
+    (here / "other.csv").write_text(other)
+    assert_fault(run("verify", "there:1", *trusted[:2], "--data", "other.csv"), 65, "expected digest")
+    assert prover.heard == []
+
+
+def test_one_party_is_asked(run: Callable[..., Ran], market: Market, trusted: tuple, here: Path) -> None:
+    assert_fault(run("verify", *trusted), 64, "expected one of HOST:PORT and --claim FILE, got neither")
+    claim = market.claim_file(here / "a.claim")
+    assert_fault(run("verify", "there:1", "--claim", claim, *trusted), 64, "got both")
+    audited = run("verify", "--claim", claim, *trusted, "--assurance", "audited")
+    assert_fault(audited, 64, "a file answers no challenge")
+
+
+def test_a_broken_claim_file_is_one_line(run: Callable[..., Ran], market: Market, trusted: tuple, here: Path) -> None:
+    whole = market.claim_file(here / "a.claim").read_bytes()
+    (here / "short.claim").write_bytes(whole[:-9])
+    (here / "long.claim").write_bytes(whole + b"x")
+    for name in ("short.claim", "long.claim"):
+        assert_fault(run("verify", "--claim", name, *trusted), 65, "ask for the file again")
+    assert_fault(run("verify", "--claim", "none.claim", *trusted), 65, "expected a file to read")
+
+
+def test_a_claim_file_whose_scores_were_changed_is_rejected(
+    run: Callable[..., Ran], market: Market, trusted: tuple, here: Path
+) -> None:
+    whole = market.claim_file(here / "a.claim").read_bytes()
+    score = np.float64(market.claim.scores[3, 7]).tobytes()
+    assert whole.count(score) == 1
+    (here / "b.claim").write_bytes(whole.replace(score, np.float64(1.0).tobytes()))
+    ran = run("verify", "--claim", "b.claim", *trusted)
+    assert ran.status == 1
+    assert "not those under the signed Merkle root" in ran.out
+
+
+def test_no_server_is_a_fault_of_the_network(
+    run: Callable[..., Ran], served: Serve, market: Market, trusted: tuple
+) -> None:
+    served(MemoryProver(market, fails={Opening: TransportError("nobody answers at there:1; check the address")}))
+    assert_fault(run("verify", "there:1", *trusted), 69, "nobody answers at there:1; check the address")
+
+
+def test_a_full_disk_loses_no_verdict(
+    run: Callable[..., Ran], served: Serve, market: Market, trusted: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served(MemoryProver(market))
+    assert run("verify", "there:1", *trusted, "--quiet").status == 0, "the key is made"
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("verifier.filing.os.fsync", full)
+    served(MemoryProver(market))
+    ran = run("verify", "there:1", *trusted)
+    assert ran.status == 74
+    assert ran.out.startswith("ACCEPT")
+    assert "No space left on device" in ran.err
+    assert "transcript:" not in ran.out
+
+
+def test_ctrl_c_says_where_the_transcript_is(
+    run: Callable[..., Ran], served: Serve, market: Market, trusted: tuple, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prover = served(MemoryProver(market))
+
+    def interrupted(*_: object) -> np.ndarray:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("verifier.retrain.Retrainer.__call__", interrupted)
+    ran = run("verify", "there:1", *trusted, "--transcript", "t")
+    assert ran.status == 130
+    assert "what was said until now is in t" in ran.err
+    assert prover.heard == ["Opening", "Aborted"]
+    assert prover.is_closed
+    assert (here / "t").is_file()
+    assert_fault(run("recheck", "t", "--quiet"), 65, "expected entries up to a verdict")
+
+
+# ------------------------------------------------------------------------------- inspect and plan
+
+
+def test_a_served_task_can_be_read_before_it_is_trusted(
+    run: Callable[..., Ran], served: Serve, market: Market, here: Path
+) -> None:
+    served(MemoryProver(market))
+    ran = run("inspect", "there:1", "--out", "seen.toml")
+    assert ran.status == 0
+    assert taskfile.parse(ran.out) == market.task, "stdout itself is a task file"
+    assert ran.out.splitlines()[-1] == f"# digest: {market.task.digest.hex()}"
+    assert read_task(here / "seen.toml") == market.task
+    told = run("inspect", "there:1", "--json").told
+    assert told["task_digest"] == market.task.digest.hex()
+    assert taskfile.parse(told["task"]) == market.task
+
+
+def test_a_claim_files_task_can_be_read(run: Callable[..., Ran], market: Market, here: Path) -> None:
+    ran = run("inspect", "--claim", market.claim_file(here / "a.claim"))
+    assert (ran.status, taskfile.parse(ran.out)) == (0, market.task)
+
+
+def test_a_task_cannot_write_on_the_terminal(
+    run: Callable[..., Ran], served: Serve, market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served(MemoryProver(market))
+    monkeypatch.setattr("verifier.cli.taskfile.render", lambda _task: 'source = "a\x9b2J\u202eb"\n')
+    assert run("inspect", "there:1").out.splitlines()[0] == 'source = "a\\U0000009b2J\\U0000202eb"'
+
+
+def test_a_plan_shows_both_assurances(run: Callable[..., Ran], served: Serve, market: Market) -> None:
+    prover = served(MemoryProver(market))
+    ran = run("plan", "there:1", "--data", market.data)
+    assert ran.status == 0, ran.err
+    for part in ("proved", "audited", "families x siblings", "rho", "expected upper bound", "honest claim accepted"):
+        assert part in ran.out
+    assert "the prover says so" in ran.out
+    assert prover.heard == ["Opening", "Aborted"]
+
+
+def test_a_plan_needs_no_claim(run: Callable[..., Ran], market: Market) -> None:
+    ran = run("plan", "--task", market.task_file, "--no-pilot", "--json", "--max-retrainings", 400)
+    proved, audited = ran.told["plans"]
+    assert (proved["assurance"], audited["assurance"]) == ("proved", "audited")
+    assert proved["n_retrained"][0] == proved["n_families"] * proved["n_siblings"] * 2 <= 400
+    assert proved["figures_from"] == "a guess"
+    assert proved["seconds"] is None
+    assert proved["claim_bytes"] == 8 * 20 * 121
+    timed = run("plan", "--task", market.task_file, "--data", market.data, "--json").told["plans"][0]
+    assert timed["seconds"] == pytest.approx(timed["seconds_per_retraining"] * timed["n_retrained"][0])
+
+
+def test_a_claim_file_can_only_be_proved(run: Callable[..., Ran], market: Market, here: Path) -> None:
+    ran = run("plan", "--claim", market.claim_file(here / "a.claim"), "--no-pilot", "--json")
+    assert [plan["assurance"] for plan in ran.told["plans"]] == ["proved"]
+
+
+def test_a_plan_of_nothing_is_refused(run: Callable[..., Ran], market: Market) -> None:
+    assert_fault(run("plan"), 64, "got none or several")
+    assert_fault(run("plan", "there:1", "--task", market.task_file), 64, "got none or several")
+
+
+# ---------------------------------------------------------------------------------------- recheck
+
+
+@pytest.fixture
+def filed(run: Callable[..., Ran], served: Serve, market: Market, trusted: tuple) -> Path:
+    served(MemoryProver(market))
+    assert run("verify", "there:1", *trusted, "--assurance", "audited", "--transcript", "t").status == 0
+    return Path("t")
+
+
+def test_a_filed_transcript_is_decided_again(run: Callable[..., Ran], filed: Path, market: Market) -> None:
+    believed = run("recheck", filed)
+    assert (believed.status, believed.out.split()[0]) == (0, "ACCEPT")
+    assert "the verifier's retrainings are believed" in believed.out
+    assert market.task.digest.hex() in believed.out
+    again = run("recheck", filed, "--retrain", "--data", market.data, "--json")
+    assert (again.status, again.told["outcome"]) == (0, "ACCEPT")
+    assert "the verifier's own retrainings were done again" in again.told["notes"]
+
+
+def test_a_rejection_is_decided_again(run: Callable[..., Ran], served: Serve, market: Market, trusted: tuple) -> None:
+    served(MemoryProver(market, market.scaled(0.5)))
+    assert run("verify", "there:1", *trusted, "--transcript", "t").status == 1
+    assert run("recheck", "t").status == 1
+
+
+def test_a_transcript_of_another_task_or_verifier_is_refused(
+    run: Callable[..., Ran], filed: Path, contributors_market: Market
+) -> None:
+    assert_fault(run("recheck", filed, "--task", contributors_market.task_file), 65, "expected the one of your file")
+    assert_fault(run("recheck", filed, "--verifier-key", "ab" * 32), 65, "got another key's")
+
+
+def test_a_tampered_transcript_supports_no_verdict(run: Callable[..., Ran], filed: Path, here: Path) -> None:
+    whole = bytearray(filed.read_bytes())
+    whole[-40] ^= 1  # in the signature
+    (here / "bad").write_bytes(whole)
+    assert_fault(run("recheck", "bad", "--quiet"), 65, "it supports no verdict")
+    assert_fault(run("recheck", "none"), 65, "expected a file to read")
+
+
+# ------------------------------------------------------------------------------------------ audit
+
+
+def pay(market: Market, path: Path, **factors: float) -> Path:
+    due = {name: max(worth, 0.0) for name, worth in market.worths.items()}
+    total = sum(due.values())
+    rows = [f"{name},{1000 * amount / total * factors.get(name, 1.0):.2f}" for name, amount in due.items()]
+    path.write_text("\n".join(["contributor,amount", *rows]) + "\n")
+    return path
+
+
+def test_honest_payouts_pass_and_an_inflated_one_is_flagged(
+    run: Callable[..., Ran], served: Serve, market: Market, trusted: tuple, here: Path
+) -> None:
+    served(MemoryProver(market))
+    honest = run("audit", pay(market, here / "honest.csv"), "there:1", *trusted, "--json")
+    assert honest.status == 0
+    assert honest.told["payouts"]["n_outside"] == 0
+    served(MemoryProver(market))
+    inflated = run("audit", pay(market, here / "inflated.csv", bob=1.6), "there:1", *trusted, "--json")
+    assert (inflated.status, inflated.told["outcome"], inflated.told["claim_outcome"]) == (1, "REJECT", "ACCEPT")
+    rows = {row["contributor"]: row for row in inflated.told["payouts"]["contributors"]}
+    assert rows["bob"]["outside"]
+    assert rows["bob"]["stated"] > rows["bob"]["upper"] >= rows["bob"]["lower"]
+    served(MemoryProver(market))
+    shown = run("audit", here / "inflated.csv", "there:1", *trusted)
+    assert shown.status == 1
+    (line,) = [line for line in shown.out.splitlines() if line.split()[:1] == ["bob"]]
+    assert line.rstrip().endswith("OUTSIDE")
+    assert "payouts: REJECT" in shown.out
+
+
+def test_payouts_are_audited_from_a_claim_file(
+    run: Callable[..., Ran], contributors_market: Market, here: Path
+) -> None:
+    market = contributors_market
+    claim = market.claim_file(here / "a.claim")
+    ran = run("audit", pay(market, here / "p.csv"), "--claim", claim, "--task", market.task_file, "--data", market.data)
+    assert ran.status == 0, ran.out
+    assert "payouts: ACCEPT  no stated amount is outside its interval" in ran.out
+
+
+def test_an_audit_of_a_rejected_claim_is_rejected(
+    run: Callable[..., Ran], served: Serve, market: Market, trusted: tuple, here: Path
+) -> None:
+    served(MemoryProver(market, market.scaled(0.5)))
+    assert run("audit", pay(market, here / "p.csv"), "there:1", *trusted).status == 1
+    served(MemoryProver(market, fails={Challenge: TransportError("gone")}))
+    ran = run("audit", here / "p.csv", "there:1", *trusted, "--assurance", "audited")
+    assert ran.status == 1
+    assert "nothing can be said of them" in ran.out
+
+
+def test_a_payout_file_is_checked_before_anyone_is_asked(
+    run: Callable[..., Ran], served: Serve, market: Market, trusted: tuple, here: Path
+) -> None:
+    prover = served(MemoryProver(market))
+    (here / "p.csv").write_text("contributor,amount\nann,none\n")
+    assert_fault(run("audit", "p.csv", "there:1", *trusted), 65, "row 2: expected an amount")
+    (here / "p.csv").write_text("contributor,amount\nann,1\n")
+    assert_fault(run("audit", "p.csv", "there:1", *trusted), 65, "expected every contributor of the training rows")
+    assert prover.heard == []
+
+
+# --------------------------------------------------------------------------------- the command itself
+
+
+@pytest.mark.parametrize("command", ["inspect", "plan", "verify", "recheck", "audit"])
+def test_every_option_is_documented(here: Path, command: str) -> None:
+    shown = CliRunner().invoke(cli.app, [command, "--help"])
+    assert shown.exit_code == 0
+    assert "Exit status: 0 ACCEPT, 1 REJECT, 2 INCONCLUSIVE" in " ".join(shown.stdout.split())
+    options = [line for line in shown.stdout.splitlines() if line.lstrip("│ ").startswith("--")]
+    assert options
+    assert all(len(line.strip("│ ").split("  ")) > 1 for line in options)
+
+
+@pytest.mark.parametrize("arguments", [[], ["no-such-command"], ["verify", "--no-such-option"], ["recheck"]])
+def test_a_usage_error_is_no_verdict(run: Callable[..., Ran], arguments: list[str]) -> None:
+    ran = run(*arguments)
+    assert ran.status == 64
+    assert "Traceback" not in ran.err
+
+
+def test_a_bug_is_no_verdict(run: Callable[..., Ran], served: Serve, market: Market, trusted: tuple) -> None:
+    served(MemoryProver(market, fails={Opening: ZeroDivisionError("a bug")}))
+    ran = run("verify", "there:1", *trusted)
+    assert ran.status == 70
+    assert "ZeroDivisionError: a bug" in ran.err
+
+
+def process(here: Path, *arguments: object, **options: object) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "verifier.cli", *map(str, arguments)]
+    return subprocess.Popen(command, cwd=here, env=environment, **options)  # type: ignore[call-overload]
+
+
+@pytest.mark.slow
+def test_the_process_ends_with_the_verdict(market: Market, trusted: tuple, here: Path) -> None:
+    halved = market.claim_file(here / "a.claim", market.scaled(0.5))
+    ended = process(here, "verify", "--claim", halved, *trusted, "--quiet", stdout=subprocess.PIPE)
+    printed, _ = ended.communicate(timeout=120)
+    assert (ended.returncode, printed.split()[0]) == (1, b"REJECT")
+
+
+def test_the_process_ends_with_the_fault(here: Path) -> None:
+    ends = [
+        process(here, "recheck", "none", stderr=subprocess.DEVNULL),
+        process(here, "verify", "--no-such-option", stderr=subprocess.DEVNULL),
+    ]
+    assert [end.wait(timeout=60) for end in ends] == [65, 64]
+
+
+def test_a_reader_who_leaves_is_no_verdict(market: Market, here: Path) -> None:
+    claim = market.claim_file(here / "a.claim")
+    ended = process(here, "inspect", "--claim", claim, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert ended.stdout is not None
+    ended.stdout.close()
+    assert ended.wait(timeout=60) == 0
+    assert ended.stderr is not None
+    assert ended.stderr.read() == b""
+    ended.stderr.close()
+
+
+def test_a_wrong_command_loads_no_learning_library(here: Path) -> None:
+    code = (
+        "import sys, verifier.cli; sys.exit(', '.join({'torch', 'sklearn', 'grpc', 'pyarrow'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
