@@ -15,6 +15,7 @@ from scipy.special import gammaln
 from protocol.errors import ArgumentError
 
 _LONGEST_PRODUCT = 4096  # factors; decides between two ways to one number
+_TIE = 1e-9  # in the log: where the probability is delta itself, rounding must not drop a possibility
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +77,7 @@ def most_false(n_answers: int, n_checked: int, delta: float) -> int:
     low, high = 0, n_answers - n_checked
     while low < high:  # the probability of a miss falls with c
         middle = (low + high + 1) // 2
-        if _log_miss(n_answers, middle, n_checked) >= np.log(delta):
+        if _log_miss(n_answers, middle, n_checked) >= np.log(delta) - _TIE:
             low = middle
         else:
             high = middle - 1
