@@ -5,6 +5,6 @@ registry   all of them, in order
 dishonest  a prover's session that lies as a cheat says
 serve      the same over gRPC: python -m tests.adversaries.serve NAME --store DIR --port 0
 
-A cheat says something false; it never breaks a hash or forges a signature, which nobody can. What it sends is consistently
-committed and signed with its own key, except where the lie is about just that.
+A cheat says something false; it never breaks a hash or forges a signature, which nobody can. What it sends is
+consistently committed and signed with its own key, except where the lie is about just that.
 """

@@ -12,7 +12,7 @@ from tests.adversaries.cheat import Cheat, Defence, Scene, broken_protocol
 
 @dataclass(frozen=True)
 class AnotherTask(Cheat):
-    """Signs honest scores for a task of its choice: a verdict would hang them on a statement that was never verified."""
+    """Signs honest scores for a task of its choice: a verdict would hang them on a statement that was not verified."""
 
     name = "another-task"
     stopped_by = (Defence.V3,)

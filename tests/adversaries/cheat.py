@@ -6,9 +6,9 @@ A cheat overrides one of three moments and is honest in the rest:
     answers   the outputs that are given for a challenge
     said      a whole message, on its way out (order, replay, silence)
 
-Rules: a cheat knows everything that a prover can know (the true function, the claim's quality, the verifier's terms and
-code), and never the verifier's entropy before the verifier has spent it. ``Scene.leaked`` is None as built; the mutation
-tests fill it to show what the order of messages is for.
+Rules: a cheat knows everything that a prover can know (the true function, the claim's quality, the verifier's terms
+and code), and never the verifier's entropy before the verifier has spent it. ``Scene.leaked`` is None as built; the
+mutation tests fill it to show what the order of messages is for.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Scene:
     stale : an honest claim about the other training set.
     variance : shape (T,); Var f.
     favourite : shape (K,); the units of the contributor that a cheat favours.
-    terms : what the verifier asks for. A prover is told only the design, and that late; a cheat may as well guess right.
+    terms : what the verifier asks for. A prover is told only the design, and that late; a cheat guesses right.
     leaked : the challenge before the claim is made; None unless the order is broken.
     rng : the prover's own coins.
     """
@@ -109,7 +109,7 @@ class Scene:
     leaked: Draw | None = None
 
     def moved(self, honest: Claim, direction: np.ndarray, relative_gap: float) -> Claim:
-        """Return ``honest`` moved along ``direction`` (T, N) until each target's gap has grown to about ``relative_gap``.
+        """Return ``honest`` moved along ``direction`` (T, N) by as much as costs each target ``relative_gap``.
 
         gap = p (1-p) |change|^2 (THEORY 1), on top of what the honest claim gives away already.
         """

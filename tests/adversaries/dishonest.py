@@ -11,19 +11,19 @@ import dataclasses
 import numpy as np
 
 from protocol.claim import Claim, Figures
-from protocol.commitments import MerkleTree
 from protocol.sampling import Draw
 from protocol.session.effects import Effect, Event, Finish, Received, Send, Trained
-from protocol.session.messages import Aborted, Challenge, ClaimCommitted, Message, SignedClaim
+from protocol.session.messages import Aborted, Challenge, ClaimCommitted, Message
 from protocol.session.prover import ProverSession
 from protocol.session.transcript import Transcript
+from prover.claiming import sign_claim
 from tests.adversaries.cheat import Cheat, Scene, answers_over
 
 MAX_EVALUATIONS = 1_000_000
 
 
-class DishonestSession:
-    """One verifier's session with a cheat.
+class DishonestProver:
+    """A cheat with its claim made: the maker of its sessions.
 
     Parameters
     ----------
@@ -33,11 +33,23 @@ class DishonestSession:
     """
 
     def __init__(self, *, cheat: Cheat, scene: Scene, honest: Claim, figures: Figures) -> None:
-        self._cheat, self._scene = cheat, scene
+        self.cheat, self.scene = cheat, scene
         self.claim = cheat.claim(honest, scene)
-        self.signed = _signed(self.claim, figures, scene)
+        self.signed = sign_claim(self.claim, figures, scene.key)
+        self._coins = int(scene.rng.integers(2**63))
+
+    def session(self) -> DishonestSession:
+        """Return a fresh session, which tosses the same coins as every other: a server may replay one in another."""
+        return DishonestSession(self, dataclasses.replace(self.scene, rng=np.random.default_rng(self._coins)))
+
+
+class DishonestSession:
+    """One verifier's session with a cheat; made by :meth:`DishonestProver.session`."""
+
+    def __init__(self, prover: DishonestProver, scene: Scene) -> None:
+        self._cheat, self._scene, self._claim = prover.cheat, scene, prover.claim
         self._session = ProverSession(
-            task=scene.task, claim=self.claim, signed=self.signed, key=scene.key, max_evaluations=MAX_EVALUATIONS
+            task=scene.task, claim=prover.claim, signed=prover.signed, key=scene.key, max_evaluations=MAX_EVALUATIONS
         )
         self._challenge: Challenge | None = None
 
@@ -68,7 +80,7 @@ class DishonestSession:
         return [] if message is None else [Send(message)]
 
     def _answer(self, challenge: Challenge, honest: np.ndarray) -> list[Effect]:
-        given = self._cheat.answers(challenge.draw, honest, self.claim, self._scene)
+        given = self._cheat.answers(challenge.draw, honest, self._claim, self._scene)
         answers = answers_over(
             task=self._scene.task, key=self._scene.key, draw=challenge.draw, round_=challenge.round, outputs=given,
             heard=self.transcript,
@@ -86,16 +98,8 @@ class DishonestSession:
         return None if self._challenge is None else self._challenge.draw
 
 
-def _signed(claim: Claim, figures: Figures, scene: Scene) -> SignedClaim:
-    root, key = MerkleTree(claim.leaves()).root, scene.key
-    signature = key.sign(SignedClaim.digest_of(claim.task_digest, root, figures, key.public))
-    return SignedClaim(
-        task_digest=claim.task_digest, root=root, figures=figures, public_key=key.public, signature=signature
-    )
-
-
 def made_anew(message: Message) -> Message:
-    """Return ``message`` built from its fields, with every check of its making; what decoding does to a stranger's bytes.
+    """Return ``message`` built from its fields, with every check of its making, as decoding builds it.
 
     Raises
     ------

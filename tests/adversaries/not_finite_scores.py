@@ -11,7 +11,7 @@ from tests.adversaries.cheat import Cheat, Defence, Scene, broken_protocol, unch
 
 @dataclass(frozen=True)
 class NotFiniteScores(Cheat):
-    """Writes ``value`` (NaN or an infinity) for the favourite's first unit; the root covers it, the signature is good."""
+    """Writes ``value`` (NaN or an infinity) for the favourite's first unit, rightly committed and signed."""
 
     value: float = float("nan")
 

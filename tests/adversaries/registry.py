@@ -55,8 +55,8 @@ ANSWERS: tuple[Cheat, ...] = (
 )  # fmt: skip
 
 PROTOCOL: tuple[Cheat, ...] = (
-    AnotherTask(), WrongShape(), AnotherKey(), BorrowedName(), TwoFaced(), SecondThoughts(), ChangedAnswers(), Replayed(),
-    LeavesWhenUnlucky(),
+    AnotherTask(), WrongShape(), AnotherKey(), BorrowedName(), TwoFaced(), SecondThoughts(), ChangedAnswers(),
+    Replayed(), LeavesWhenUnlucky(),
 )  # fmt: skip
 
 ALL: tuple[Cheat, ...] = CLAIMS + ANSWERS + PROTOCOL

@@ -12,7 +12,7 @@ from tests.adversaries.cheat import Cheat, Defence, Scene, broken_protocol
 
 @dataclass(frozen=True)
 class Replayed(Cheat):
-    """Signs its answers over another session's transcript, so that they bind it to nothing that was said in this one."""
+    """Signs its answers over another session's transcript: they bind it to nothing that was said in this one."""
 
     name = "replayed"
     stopped_by = (Defence.V10,)

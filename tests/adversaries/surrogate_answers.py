@@ -13,7 +13,7 @@ from tests.adversaries.cheat import FALSE_ANSWERS, Cheat, Defence, Scene, predic
 
 @dataclass(frozen=True)
 class SurrogateAnswers(Cheat):
-    """Claims noise of relative gap ``gap`` and answers with what that claim predicts: a residual of 0, by construction."""
+    """Claims noise of relative gap ``gap`` and answers with what that claim predicts: no residual, by construction."""
 
     gap: float = 0.3
 

@@ -17,7 +17,7 @@ from tests.adversaries.cheat import Cheat, Defence, Scene, broken_protocol
 class TwoFaced(Cheat):
     """Publishes the root of one claim and sends this verifier another, better for the favourite by a hair.
 
-    Signing a root for each would pass, and leave two signatures by one key over two roots for one task: a proof by itself.
+    Signing a root for each would pass, and leave two signatures by one key over two roots for one task: a proof.
     """
 
     gap: float = 1e-4

@@ -28,9 +28,7 @@ class LeavesWhenUnlucky(Cheat):
 
     name = "leaves-when-unlucky"
     stopped_by = (Defence.LEAVING, Defence.V12)
-    fate = Fate(
-        assurance=Assurance.AUDITED, outcome=Outcome.REJECT, reason=r"^the prover (left: out of memory|did not answer)"
-    )
+    fate = Fate(assurance=Assurance.AUDITED, outcome=Outcome.REJECT, reason="the prover left: out of memory")
 
     def claim(self, honest: Claim, scene: Scene) -> Claim:
         return scene.moved(honest, scene.rng.standard_normal(honest.scores.shape), self.gap)

@@ -1,4 +1,4 @@
-"""A whole session in one process: verifier and prover face to face, with no network, no clock and no entropy but the seed.
+"""A whole session in one process: verifier and prover face to face, with no network, no clock, no entropy but a seed.
 
 ``run`` is the effect loop of both shells at once. It stands in for the client (messages are made anew on the way, as
 decoding does, and a peer's silence or bad bytes become ``Lost``), for the engines (``outputs``) and for os.urandom
@@ -27,7 +27,7 @@ from protocol.session.verdict import Verdict
 from protocol.session.verifier import VerifierSession
 from protocol.task import Task
 from tests.adversaries.cheat import Cheat, Outputs
-from tests.adversaries.dishonest import DishonestSession, made_anew
+from tests.adversaries.dishonest import DishonestProver, made_anew
 from tests.journeys.worlds import World
 
 NO_ANSWER = "nothing came within the deadline"
@@ -142,14 +142,14 @@ def meet(
     entropy = Entropy(seed)
     scene = world.scene(terms, np.random.default_rng(seed), leaked=_first_challenge(seed, terms) if leak else None)
     session = verifier(task=world.task, terms=terms, prover_key=prover_key or world.key.public)
-    prover = DishonestSession(cheat=cheat or Cheat(), scene=scene, honest=world.claim, figures=world.figures)
+    prover = DishonestProver(cheat=cheat or Cheat(), scene=scene, honest=world.claim, figures=world.figures).session()
     return run(
         verifier=session, prover=prover, task=world.task, outputs=world.outputs, entropy=entropy, deliver=deliver
     )
 
 
 def _first_challenge(seed: int, terms: Terms) -> Draw:
-    """Return the challenge that a verifier with ``Entropy(seed)`` is going to draw: its second draw, after the nonce."""
+    """Return the challenge that a verifier with ``Entropy(seed)`` is going to draw, after the nonce."""
     entropy = Entropy(seed)
     entropy(NONCE_BYTES)
     return Draw(seed=Seed(entropy(32)), design=terms.looks[0])

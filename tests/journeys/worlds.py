@@ -1,8 +1,8 @@
 """Worlds that sessions are run in: a task, the truth, and an honest claim.
 
-A world of games knows its truth in closed form and trains nothing, so that a whole session takes milliseconds; a world of
-trainings runs a real recipe on real data. Both offer a cheat what it needs beside the truth: another training set, a
-cheaper recipe, the variance of f.
+A world of games knows its truth in closed form and trains nothing, so that a whole session takes milliseconds; a world
+of trainings runs a real recipe on real data. Both offer a cheat what it needs beside the truth: another training set,
+a cheaper recipe, the variance of f.
 """
 
 from __future__ import annotations
