@@ -21,7 +21,7 @@ from protocol.task import Task
 from verifier.audit import OnProgress
 
 if TYPE_CHECKING:
-    from protocol.training import Dataset, Trainer
+    from protocol.training import Dataset, Outputs, Trainer
 
 MASK_CELLS = 1 << 26
 """Units times subsets held at once, one byte each; does not affect outputs."""
@@ -29,7 +29,8 @@ MASK_CELLS = 1 << 26
 CHUNK_S = 0.5
 """About how long one step of the progress bar takes; does not affect outputs."""
 
-MAX_CHUNK = 4096
+FIRST_CHUNK, MAX_CHUNK = 16, 4096
+"""Subsets trained at once, at first and at most; does not affect outputs."""
 
 PILOT_S = 1.0
 """About how long a timed pilot takes, on top of its first subsets."""
@@ -46,7 +47,8 @@ class Retrainer:
 
     def __init__(self, task: Task, trainer: Trainer, dataset: Dataset) -> None:
         self._task, self._trainer, self.dataset = task, trainer, dataset
-        self._chunk = 16
+        self._largest = max(1, min(MAX_CHUNK, MASK_CELLS // task.n_units))
+        self._chunk = min(FIRST_CHUNK, self._largest)
         self.n_outputs = self.n_clipped = 0
 
     def __call__(self, train: Train, on_progress: OnProgress) -> Float64[np.ndarray, "k t"]:
@@ -68,25 +70,28 @@ class Retrainer:
             done += len(chunk)
             on_progress(done, total)
             if time.perf_counter() - started < CHUNK_S:
-                self._chunk = min(2 * self._chunk, MAX_CHUNK, max(1, MASK_CELLS // self._task.n_units))
+                self._chunk = min(2 * self._chunk, self._largest)
         return out
 
     def seconds_each(self) -> float:
         """Return how long one training takes here, by a timed pilot of about a second on made-up subsets."""
-        n, seconds = 16, 0.0
+        n = min(FIRST_CHUNK, self._largest)
         draw = Draw(seed=Seed(bytes(32)), design=pairs(MAX_CHUNK, complements=False))
-        self._outputs(draw, np.arange(n, dtype=np.int64))  # the first call pays for what later ones share
+        self._train(draw, np.arange(n, dtype=np.int64))  # the first call pays for what later ones share
         while True:
             started = time.perf_counter()
-            self._outputs(draw, np.arange(n, dtype=np.int64))
+            self._train(draw, np.arange(n, dtype=np.int64))
             seconds = time.perf_counter() - started
-            if seconds > PILOT_S / 2 or 2 * n > MAX_CHUNK or 2 * n * self._task.n_units > MASK_CELLS:
+            if seconds > PILOT_S / 2 or 2 * n > self._largest:
                 return seconds / n
             n *= 2
 
-    def _outputs(self, draw: Draw, evaluations: Int64[np.ndarray, " k"]) -> Float64[np.ndarray, "k t"]:
+    def _train(self, draw: Draw, evaluations: Int64[np.ndarray, " k"]) -> Outputs:
         subsets = draw.subsets(self._task, evaluations)
-        outputs = self._trainer.outputs(subsets, draw.training_seeds(self._task, evaluations))
+        return self._trainer.outputs(subsets, draw.training_seeds(self._task, evaluations))
+
+    def _outputs(self, draw: Draw, evaluations: Int64[np.ndarray, " k"]) -> Float64[np.ndarray, "k t"]:
+        outputs = self._train(draw, evaluations)
         self.n_outputs += outputs.values.size
         self.n_clipped += outputs.n_clipped
         return outputs.values

@@ -13,9 +13,9 @@ Keys of ``--json``, stable:
     verify    outcome, assurance, across, epsilon, delta, reasons, task_digest, claim_root, n_retrainings, n_answered,
               certificate (or null), spot_checks, notes, transcript, scores, seconds
     audit     as verify, whose outcome is the audit's; claim_outcome; payouts (or null)
-    plan      plans, a list: assurance, across, epsilon, delta, n_families, n_siblings, rho, n_looks, n_retrained and
-              n_answered (each for the first look and for all), n_checks, expected_bound, power (likewise),
-              sufficient, seconds_per_retraining, seconds, claim_bytes, answers_bytes, figures_from
+    plan      plans, a list: assurance, across, epsilon, delta, n_families, n_siblings, rho, n_looks, n_retrained,
+              n_answered, power (these three for the first look and for all), n_checks, expected_bound, sufficient,
+              seconds_per_retraining, seconds, claim_bytes, answers_bytes, figures_from
     inspect   task_digest, task (TOML)
     recheck   as verify, transcript being the file read
 
