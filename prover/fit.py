@@ -173,7 +173,7 @@ class _Folds:
         """Return lambda at a step of the path."""
         return float(PENALTIES_PER_UNIT[step] * self._n_units)
 
-    def heldout(self, step: int) -> list[tuple[Float64[Tensor, "m d"], Float64[Tensor, "m t"]]]:
+    def heldout(self, step: int) -> list[tuple[Float64[Tensor, "_ d"], Float64[Tensor, "_ t"]]]:
         """Return each fold's features, and its residuals about the fit to the other folds."""
         return [
             (held, y - held @ self._solve(gram, self._moment - held.T @ y, step))

@@ -134,7 +134,7 @@ def _enough(n: int) -> int:
 
 
 def quality(
-    folds: list[tuple[Float64[Tensor, "n d"], Float64[Tensor, "n t"]]], spread_: Spread, n_targets: int
+    folds: list[tuple[Float64[Tensor, "_ d"], Float64[Tensor, "_ t"]]], spread_: Spread, n_targets: int
 ) -> Quality:
     """Return the figures of claims, one a fold, from held-out features and residuals.
 
