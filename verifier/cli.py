@@ -72,6 +72,7 @@ app = typer.Typer(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and end the process with its exit status."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # else gRPC prints a fault's inner story beside our one line
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 

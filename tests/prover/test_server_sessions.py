@@ -135,6 +135,19 @@ def test_a_second_round_follows_after_a_restart(made: Callable[..., Sessions]) -
     assert answers(made(), 1, 1).round == 1
 
 
+def test_another_challenge_for_a_round_is_refused_after_a_restart_too(made: Callable[..., Sessions]) -> None:
+    """Else the answers to the first, which are on disk, would be given for the second."""
+    engine = StepEngine()
+    sessions = made(engine)
+    submit(sessions, 1)
+    engine.permits.release()
+    eventually(lambda: len(engine.trained) == 4)
+    other = replace(CHALLENGE, draw=replace(CHALLENGE.draw, seed=Seed(bytes([1] * 32))))
+    engine.permits.release()
+    with pytest.raises(Refused, match="taken for round 0, got another"):
+        submit(made(), 1, other)
+
+
 def test_a_closing_is_remembered_after_a_restart(made: Callable[..., Sessions]) -> None:
     closing = Closing(outcome=Outcome.ACCEPT, reason="good")
     sessions = made()
