@@ -5,8 +5,8 @@ Owns the path from a start to a small gradient. Refuses to know what is minimise
 Reference: Nocedal and Wright, Numerical Optimization (2006), algorithm 7.4; the acceptance of a
 step where the loss is flat to rounding is Hager and Zhang's (2005, section 4). Deviations: the
 models advance in step, each round evaluates every model once, at a new point or at a shorter step
-after a refusal; a refusal leaves an empty pair in the model's history. A convex function needs no
-curvature condition: s.y > 0 wherever the point moved.
+after a refusal. A convex function needs no
+curvature condition: s.y > 0 wherever the point moved; and where it still falls it has fallen.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
-MAX_ROUNDS = 1000
 MEMORY = 6
 
 _SUFFICIENT_DECREASE = 1e-4
@@ -48,41 +47,47 @@ def minimise(
     start: Float64[Tensor, "m k"],
     precondition: Callable[[Float64[Tensor, "m k"]], Float64[Tensor, "m k"]],
     gradient_tolerance: float,
-) -> Float64[Tensor, "m k"]:
-    """Return points whose gradients have a Euclidean norm of at most ``gradient_tolerance``.
+    max_rounds: int,
+) -> tuple[Float64[Tensor, "m k"], Bool[Tensor, " m"]]:
+    """Return points, and which of them have a gradient of Euclidean norm at most ``gradient_tolerance``.
 
     Parameters
     ----------
     objective : m strictly convex, smooth functions.
     start : shape (m, k), where each begins.
     precondition : multiplies by a symmetric positive definite matrix near the inverse Hessians.
+    max_rounds : evaluations of each function after the first.
 
     Returns
     -------
-    shape (m, k), float64; a row is NaN where ``MAX_ROUNDS`` were not enough or rounding hid the
-    descent before the tolerance was met.
+    points, shape (m, k), and done, shape (m,). What is not done is the best point seen: the rounds
+    were too few, or rounding hid the descent.
     """
-    found = torch.full_like(start, torch.nan)
+    found = start.clone()
+    success = torch.zeros(len(start), dtype=torch.bool, device=start.device)
     place = torch.arange(len(start), device=start.device)
     loss, gradient = objective(start)
     here = _State(
         point=start, loss=loss, gradient=gradient, direction=-precondition(gradient), length=torch.ones_like(loss)
     )
-    pairs: list[_Pair] = []
-    for _ in range(MAX_ROUNDS):
-        done = torch.linalg.vector_norm(here.gradient, dim=1) <= gradient_tolerance
-        found[place[done]] = here.point[done]
-        leaving = done | (here.length < _SHORTEST_STEP)
-        if int(leaving.sum()) > _LEAVING_SHARE * len(place) or bool(leaving.all()):
-            stay = ~leaving
-            place, objective, here = place[stay], objective.take(stay), here.take(stay)
-            pairs = [pair.take(stay) for pair in pairs]
-        if not len(place):
+    pairs = [_no_pair(start)] * MEMORY
+    finished = torch.zeros_like(loss, dtype=torch.bool)
+    for round_ in range(max_rounds + 1):
+        success[place] = success[place] | (torch.linalg.vector_norm(here.gradient, dim=1) <= gradient_tolerance)
+        # Recorded once: what a model does while it waits for others to finish must not count.
+        found[place] = torch.where(finished[:, None], found[place], here.point)
+        finished = finished | success[place] | (here.length < _SHORTEST_STEP)
+        if bool(finished.all()) or round_ == max_rounds:
             break
+        if int(finished.sum()) > _LEAVING_SHARE * len(place):
+            stay = ~finished
+            place, finished, objective, here = place[stay], finished[stay], objective.take(stay), here.take(stay)
+            pairs = [pair.take(stay) for pair in pairs]
         here, pair = _advance(here, objective)
-        pairs = [*pairs[-(MEMORY - 1) :], pair]
-        here = here.turned(_direction(here.gradient, pairs, precondition), moved=pair.weight > 0)
-    return found
+        moved = pair.weight > 0
+        pairs = _remember(pairs, pair, moved)
+        here = here.turned(_direction(here.gradient, pairs, precondition), moved=moved)
+    return found, success
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -126,6 +131,23 @@ class _Pair:
     def take(self, models: Bool[Tensor, " m"]) -> _Pair:
         return _Pair(s=self.s[models], y=self.y[models], weight=self.weight[models])
 
+    def where(self, models: Bool[Tensor, " m"], other: _Pair) -> _Pair:
+        return _Pair(
+            s=torch.where(models[:, None], self.s, other.s),
+            y=torch.where(models[:, None], self.y, other.y),
+            weight=torch.where(models, self.weight, other.weight),
+        )
+
+
+def _no_pair(points: Float64[Tensor, "m k"]) -> _Pair:
+    return _Pair(s=torch.zeros_like(points), y=torch.zeros_like(points), weight=torch.zeros_like(points[:, 0]))
+
+
+def _remember(pairs: list[_Pair], pair: _Pair, moved: Bool[Tensor, " m"]) -> list[_Pair]:
+    """Return the last ``MEMORY`` pairs of each model: a refused step must not push out a useful pair."""
+    newer = [*pairs[1:], pair]
+    return newer if bool(moved.all()) else [new.where(moved, old) for new, old in zip(newer, pairs, strict=True)]
+
 
 def _advance(here: _State, objective: Objective) -> tuple[_State, _Pair]:
     """Try every model's step; return the state with those that held taken and the others shortened."""
@@ -133,7 +155,7 @@ def _advance(here: _State, objective: Objective) -> tuple[_State, _Pair]:
     point = here.point + step
     loss, gradient = objective(point)
     slope, slope_there = _dot(here.gradient, here.direction), _dot(gradient, here.direction)
-    decreased = loss <= here.loss + _SUFFICIENT_DECREASE * here.length * slope
+    decreased = (loss <= here.loss + _SUFFICIENT_DECREASE * here.length * slope) | (slope_there <= 0)
     flat = (loss <= here.loss + _ROUNDING * here.loss.abs()) & (slope_there <= -_FLAT_SLOPE * slope)
     change = gradient - here.gradient
     curvature = _dot(step, change)

@@ -25,13 +25,14 @@ class Preconditioner:
     Parameters
     ----------
     x : shape (n, D), float64.
-    probabilities : shape (C, n), of each class at each row. They sum to the row's weight p.
+    probabilities : shape (C, n), of each class at each row. They sum to the row's weight.
     l2 : the penalty, above 0.
     """
 
     def __init__(self, x: Float64[Tensor, "n d"], probabilities: Float64[Tensor, "c n"], l2: float) -> None:
         n_classes, d = len(probabilities), x.shape[1]
-        weight = probabilities.sum(dim=0)
+        # A row that is out weighs 0, and so does its share of any class.
+        weight = probabilities.sum(dim=0).clamp(min=1e-300)
         if n_classes * d <= MAX_FULL:
             self._blocks = _inverse(_full(x, probabilities, weight), l2).unsqueeze(0)
         elif d <= MAX_BLOCK:

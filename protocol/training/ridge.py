@@ -8,14 +8,12 @@ triangle), x with y, x with 1, y with 1, and 1 with 1. Features and targets are 
 training rows first: the intercept absorbs it, and the subset's own centring, sum(x x^T) less
 n mean mean^T, then subtracts what is small.
 
-Memory: N K numbers of 8 bytes while they fit in ``MAX_SUMS_BYTES``; beyond that they are made
-anew, by columns, for every batch. K is about (d + C)^2 / 2, with d at most the number of
-training rows (``features``).
+Memory: N K numbers of 8 bytes, K about (d + C)^2 / 2, while that is at most ``MAX_SUMS_BYTES``.
+Beyond, each subset's sums are one product of its own rows, which at such sizes runs as fast and
+keeps nothing. d is at most the number of training rows (``features``).
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import torch
 from jaxtyping import Bool, Float64, Int64
@@ -25,6 +23,7 @@ from protocol.task import Ridge
 from protocol.training.features import in_row_space
 
 MAX_SUMS_BYTES = 1 << 28
+_BLOCK_BYTES = 1 << 26
 
 ADVICE = "raise recipe.l2: the normal equations are singular to working precision"
 
@@ -59,7 +58,7 @@ class RidgeSolver:
         self._z = torch.cat([x, y_train - self._y_mean, torch.ones_like(x[:, :1])], dim=1)
         self._unit_of_row = unit_of_row
         self._left, self._right, self._square = _products(self._d, self._c, x.device)
-        self._kept = None if 8 * n_units * len(self._left) > MAX_SUMS_BYTES else self._unit_sums(0, len(self._left))
+        self._unit_sums = self._summed_by_unit() if 8 * n_units * len(self._left) <= MAX_SUMS_BYTES else None
 
     @property
     def bytes_per_subset(self) -> int:
@@ -88,21 +87,23 @@ class RidgeSolver:
         return torch.where((failed == 0)[:, None, None], scores, torch.nan)
 
     def _subset_sums(self, subsets: Bool[Tensor, "m n"]) -> Float64[Tensor, "m k"]:
-        inside = subsets.to(torch.float64)
-        if self._kept is not None:
-            return inside @ self._kept
-        return torch.cat([inside @ columns for columns in self._columns()], dim=1)
+        if self._unit_sums is not None:
+            return subsets.to(torch.float64) @ self._unit_sums
+        sums = torch.empty(len(subsets), len(self._left), dtype=torch.float64, device=subsets.device)
+        for i, inside in enumerate(subsets[:, self._unit_of_row]):
+            rows = self._z[inside]
+            sums[i] = (rows.T @ rows)[self._left, self._right]
+        return sums
 
-    def _columns(self) -> Iterator[Float64[Tensor, "n k"]]:
-        # Rows, not units, set the size: their products are made first.
-        step = max(1, MAX_SUMS_BYTES // (4 * 8 * len(self._z)))
-        for start in range(0, len(self._left), step):
-            yield self._unit_sums(start, start + step)
-
-    def _unit_sums(self, start: int, stop: int) -> Float64[Tensor, "n k"]:
-        products = self._z[:, self._left[start:stop]] * self._z[:, self._right[start:stop]]
-        sums = products.new_zeros(self._n_units, products.shape[1])
-        return sums.index_add_(0, self._unit_of_row, products)
+    def _summed_by_unit(self) -> Float64[Tensor, "n k"]:
+        k = len(self._left)
+        sums = self._z.new_zeros(self._n_units, k)
+        step = max(1, _BLOCK_BYTES // (8 * k))
+        for start in range(0, len(self._z), step):
+            rows = self._z[start : start + step]
+            products = rows[:, self._left] * rows[:, self._right]
+            sums.index_add_(0, self._unit_of_row[start : start + step], products)
+        return sums
 
 
 def _products(d: int, c: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,0 +1,145 @@
+"""What holds of every recipe: batches, order, clipping, faults."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from protocol.errors import TrainingError
+from protocol.task import Logistic, Recipe, Ridge, TargetKind, UnitKind
+from protocol.training import Trainer, split
+from tests.protocol.training import tasks
+
+RECIPES = [Ridge(l2=0.7), Logistic(l2=0.7, gradient_tolerance=1e-11)]
+both = pytest.mark.parametrize("recipe", RECIPES, ids=["ridge", "logistic"])
+
+
+@both
+@pytest.mark.parametrize("batch_size", [1, 7, 64, 1000])
+def test_the_batch_size_does_not_change_outputs(recipe: Recipe, batch_size: int) -> None:
+    task, dataset = tasks.made(recipe)
+    subsets = tasks.subsets_of(40, 65)
+    whole = Trainer(task, dataset).raw_outputs(subsets, tasks.seeds_of(subsets))
+    parts = Trainer(task, dataset, batch_size=batch_size).raw_outputs(subsets, tasks.seeds_of(subsets))
+    np.testing.assert_allclose(parts, whole, rtol=0, atol=1e-10)
+
+
+@both
+def test_the_order_and_the_company_of_a_subset_do_not_change_its_output(recipe: Recipe) -> None:
+    task, dataset = tasks.made(recipe)
+    subsets = tasks.subsets_of(40, 30)
+    order = np.random.default_rng(1).permutation(30)[:17]
+    trainer = Trainer(task, dataset)
+    whole = trainer.raw_outputs(subsets, tasks.seeds_of(subsets))
+    some = trainer.raw_outputs(subsets[order], tasks.seeds_of(subsets[order]))
+    np.testing.assert_allclose(some, whole[order], rtol=0, atol=1e-10)
+
+
+@both
+def test_the_seed_does_not_change_outputs_of_a_recipe_without_one(recipe: Recipe) -> None:
+    task, dataset = tasks.made(recipe)
+    subsets = tasks.subsets_of(40, 4)
+    trainer = Trainer(task, dataset)
+    first, second = (trainer.raw_outputs(subsets, np.full(4, seed, dtype=np.int64)) for seed in (0, 2**62))
+    assert np.array_equal(first, second)
+
+
+@both
+def test_only_the_target_rows_are_read_and_in_their_order(recipe: Recipe) -> None:
+    table = tasks.table()
+    data = tasks.data_of(table)
+    dataset = split(table, data, UnitKind.ROW)
+    subsets = tasks.subsets_of(40, 3)
+    whole, some = (
+        Trainer(tasks.task_of(data, recipe, rows=rows), dataset).raw_outputs(subsets, tasks.seeds_of(subsets))
+        for rows in (None, (7, 2, 5))
+    )
+    np.testing.assert_allclose(some, whole[:, [7, 2, 5]], rtol=0, atol=1e-10)
+
+
+def test_an_average_is_one_target() -> None:
+    table = tasks.table()
+    data = tasks.data_of(table)
+    dataset = split(table, data, UnitKind.ROW)
+    subsets = tasks.subsets_of(40, 3)
+    each, mean = (
+        Trainer(tasks.task_of(data, RECIPES[0], average=average), dataset).raw_outputs(subsets, tasks.seeds_of(subsets))
+        for average in (False, True)
+    )
+    np.testing.assert_allclose(mean, each.mean(axis=1, keepdims=True), rtol=0, atol=1e-12)
+
+
+def test_outputs_are_clipped_and_counted_strictly_outside_the_range() -> None:
+    table = tasks.table()
+    data = tasks.data_of(table)
+    dataset = split(table, data, UnitKind.ROW)
+    subsets = tasks.subsets_of(40, 50)
+    raw = Trainer(tasks.task_of(data, RECIPES[0]), dataset).raw_outputs(subsets, tasks.seeds_of(subsets))
+    bound = float(np.sort(np.abs(raw).ravel())[-20])  # 19 lie beyond, one upon
+    outputs = Trainer(tasks.task_of(data, RECIPES[0], bound=bound), dataset).outputs(subsets, tasks.seeds_of(subsets))
+    assert outputs.n_clipped == 19
+    assert np.array_equal(outputs.values, np.clip(raw, -bound, bound))
+    assert outputs.values.dtype == np.float64
+
+
+def test_no_subsets_give_no_outputs() -> None:
+    task, dataset = tasks.made(RECIPES[0])
+    outputs = Trainer(task, dataset).outputs(np.zeros((0, 40), dtype=bool), np.zeros(0, dtype=np.int64))
+    assert outputs.values.shape == (0, 10)
+    assert outputs.n_clipped == 0
+
+
+def test_an_output_that_is_no_number_names_the_subset_and_its_seed() -> None:
+    task, dataset = tasks.made(Ridge(l2=1e-300), d=30)
+    subsets = np.ones((5, 40), dtype=bool)
+    subsets[3] = np.arange(40) < 4  # 30 weights from 4 rows, and no penalty to speak of
+    message = (
+        r"recipe ridge: expected a number from subset 3 \(seed 13, 4 of 40 units\), got none \(1 of 5 subsets\); raise"
+    )
+    with pytest.raises(TrainingError, match=message):
+        Trainer(task, dataset, batch_size=2).outputs(subsets, np.arange(10, 15))
+
+
+@pytest.mark.parametrize("device", ["tpu9", "cuda:99", "meta-physics", ""])
+def test_a_device_that_is_not_there_is_one_line(device: str) -> None:
+    task, dataset = tasks.made(RECIPES[0])
+    with pytest.raises(
+        TrainingError, match=r"device '.*': expected one that torch can use here, got .*; use device cpu"
+    ) as caught:
+        Trainer(task, dataset, device=device)
+    assert "\n" not in str(caught.value)
+
+
+def test_threads_are_set_only_when_asked() -> None:
+    task, dataset = tasks.made(RECIPES[0])
+    before = torch.get_num_threads()
+    try:
+        Trainer(task, dataset)
+        assert torch.get_num_threads() == before
+        Trainer(task, dataset, n_threads=before + 1)
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_regression_reads_squared_errors() -> None:
+    table = tasks.table(n_classes=0)
+    data = tasks.data_of(table)
+    dataset = split(table, data, UnitKind.ROW)
+    subsets = tasks.subsets_of(40, 3)
+    prediction, error = (
+        Trainer(tasks.task_of(data, RECIPES[0], kind), dataset).raw_outputs(subsets, tasks.seeds_of(subsets))
+        for kind in (TargetKind.PREDICTION, TargetKind.SQUARED_ERROR)
+    )
+    np.testing.assert_allclose(error, (prediction - dataset.y_test) ** 2, rtol=1e-10)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@both
+def test_a_gpu_gives_the_same_outputs(recipe: Recipe) -> None:
+    task, dataset = tasks.made(recipe)
+    subsets = tasks.subsets_of(40, 65)
+    cpu, gpu = (Trainer(task, dataset, device=d).raw_outputs(subsets, tasks.seeds_of(subsets)) for d in ("cpu", "cuda"))
+    np.testing.assert_allclose(gpu, cpu, rtol=0, atol=1e-8)
