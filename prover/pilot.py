@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float64
+from scipy import special
 
 from protocol.sampling import Draw, pairs, seed_from_integer
 from protocol.task import Logistic, TargetKind, Task
@@ -24,7 +25,7 @@ from protocol.training import Dataset, Trainer
 from prover.progress import Watcher, unwatched
 
 N_PILOT = 300
-N_REPEATED = 60
+N_REPEATED = 20
 """Subsets trained again in other ways, for the tolerance."""
 
 DEVIATIONS = 5.0
@@ -130,17 +131,48 @@ _VARIANTS = (_in_sevens, _one_by_one, _on_one_thread, _rows_reversed, _closer_to
 def _ranges(
     outputs: Float64[np.ndarray, "m t"], kind: TargetKind
 ) -> tuple[Float64[np.ndarray, " t"], Float64[np.ndarray, " t"]]:
-    mean, deviation = outputs.mean(axis=0), DEVIATIONS * outputs.std(axis=0)
+    """Return DEVIATIONS on each side of the mean, where the kind is least skewed, and never less than was seen."""
+    spread, back = _SYMMETRIC.get(kind, (_same, _same))
+    even = spread(outputs)
+    mean, deviation = even.mean(axis=0), DEVIATIONS * even.std(axis=0)
     least, most = outputs.min(axis=0), outputs.max(axis=0)
     margin = MARGIN * (most - least)
     # A target that never varies still needs a range that is one.
-    pad = np.where(most > least, 0.0, np.maximum(1e-3 * np.abs(mean), 1e-3))
-    lo = np.minimum(mean - deviation, least - margin) - pad
-    hi = np.maximum(mean + deviation, most + margin) + pad
+    pad = np.where(most > least, 0.0, np.maximum(1e-3 * np.abs(least), 1e-3))
+    lo = np.minimum(back(mean - deviation), least - margin) - pad
+    hi = np.maximum(back(mean + deviation), most + margin) + pad
     lo = np.maximum(lo, _FLOOR.get(kind, -np.inf))
     hi = np.minimum(hi, _CEILING.get(kind, np.inf))
     rounded = [_outwards(low, high) for low, high in zip(lo.tolist(), hi.tolist(), strict=True)]
     return np.array([low for low, _ in rounded]), np.array([high for _, high in rounded])
+
+
+def _same(values: Float64[np.ndarray, "*m t"]) -> Float64[np.ndarray, "*m t"]:
+    return values
+
+
+def _root(values: Float64[np.ndarray, "*m t"]) -> Float64[np.ndarray, "*m t"]:
+    return np.asarray(np.sqrt(np.maximum(values, 0.0)))
+
+
+def _square(values: Float64[np.ndarray, "*m t"]) -> Float64[np.ndarray, "*m t"]:
+    return np.asarray(np.square(np.maximum(values, 0.0)))
+
+
+def _logit(values: Float64[np.ndarray, "*m t"]) -> Float64[np.ndarray, "*m t"]:
+    return np.asarray(special.logit(np.clip(values, 1e-15, 1 - 1e-15)))
+
+
+def _expit(values: Float64[np.ndarray, "*m t"]) -> Float64[np.ndarray, "*m t"]:
+    return np.asarray(special.expit(values))
+
+
+_SYMMETRIC = {
+    TargetKind.PROBABILITY: (_logit, _expit),
+    TargetKind.LOSS: (_root, _square),
+    TargetKind.SQUARED_ERROR: (_root, _square),
+}
+"""Where a kind that cannot pass 0 or 1 is spread about its mean most evenly, and the way back."""
 
 
 def _outwards(lo: float, hi: float) -> tuple[float, float]:
