@@ -37,14 +37,18 @@ class Bars:
     Parameters
     ----------
     shown : bool
-        False keeps silent.
+        False keeps silent, and so does a stderr that is no terminal.
     """
 
     def __init__(self, *, shown: bool = True) -> None:
         columns = (
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(),
         )  # fmt: skip
-        self._progress = Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown)
+        console = Console(stderr=True)
+        # Where nobody watches, a bar that vanishes would still leave an empty line.
+        self._progress = Progress(
+            *columns, console=console, transient=True, disable=not (shown and console.is_terminal)
+        )
         self._bars: dict[str, TaskID] = {}
         self._done: dict[str, int] = {}
 
