@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from protocol.errors import MalformedMessage
-from protocol.session.effects import DrawEntropy, Drawn, Effect, Event, Finish, Lost, Received, Train, Trained
+from protocol.sampling import Draw
+from protocol.session.effects import DrawEntropy, Drawn, Effect, Event, Finish, Lost, Received, Send, Train, Trained
 from protocol.session.messages import Aborted, Challenge, Opening, Retrained, Sender
 from protocol.session.transcript import Entry, SignedTranscript
 from protocol.session.verdict import Verdict
@@ -52,26 +53,29 @@ def recheck(filed: SignedTranscript, retrain: Retrain | None = None) -> Verdict:
             return effect.verdict
         event = _event(effect, filed, len(session.transcript.entries), retrain, idle=not effects)
         if event is not None:
+            before = len(session.transcript.entries)
             effects.extend(session.handle(event))
-            _check_same(session.transcript.entries, filed.entries)
+            _check_same(session.transcript.entries, filed.entries, before)
+        elif effect is None:  # the session waits for the prover, and something else was filed
+            raise MalformedMessage("transcript: expected what the prover said next, got the verifier's own entry")
 
 
 def _event(
     effect: Effect | None, filed: SignedTranscript, position: int, retrain: Retrain | None, *, idle: bool
 ) -> Event | None:
     """What came of ``effect``, read off the entry that the live session recorded next."""
+    if isinstance(effect, Send):
+        return None  # recorded when it was said; it may have been the last word
     if position >= len(filed.entries):
         raise MalformedMessage("transcript: expected entries up to a verdict, got too few")
     entry = filed.entries[position]
     match effect, entry.message:
         case _, Aborted(text=text) if entry.sender is Sender.VERIFIER:
             return Lost(text)
-        case DrawEntropy(), Opening(nonce=nonce):
-            return Drawn(nonce)
-        case DrawEntropy(), Challenge(draw=draw):
-            return Drawn(draw.seed)
-        case DrawEntropy(), Retrained(check_seed=bytes() as seed):
-            return Drawn(seed)
+        case DrawEntropy(n_bytes=n), (
+            Opening(nonce=entropy) | Challenge(draw=Draw(seed=entropy)) | Retrained(check_seed=bytes() as entropy)
+        ) if len(entropy) == n:
+            return Drawn(entropy)
         case Train() as train, Retrained() as recorded:
             _check_outputs(recorded, train, filed, retrain)
             return Trained(recorded.outputs)
@@ -80,18 +84,18 @@ def _event(
     return Received(entry.message) if idle and entry.sender is Sender.PROVER else None
 
 
-def _check_same(ours: list[Entry], filed: tuple[Entry, ...]) -> None:
+def _check_same(ours: list[Entry], filed: tuple[Entry, ...], before: int) -> None:
+    """The entries that the session just recorded, one or two of them, are those that were filed."""
     if len(ours) > len(filed):
         raise MalformedMessage("transcript: expected entries up to a verdict, got too few")
-    last = len(ours) - 1
-    mine, theirs = ours[last], filed[last]
-    if isinstance(mine.message, Aborted) and isinstance(theirs.message, Aborted):
-        return  # its reason code is the shell's
-    same = (mine.sender, mine.private, mine.message.digest) == (theirs.sender, theirs.private, theirs.message.digest)
-    if not same:
-        raise MalformedMessage(
-            f"transcript: expected entry {last} to be the {type(mine.message).__name__} that follows from the others"
-        )
+    for i in range(before, len(ours)):
+        mine, theirs = ours[i], filed[i]
+        if isinstance(mine.message, Aborted) and isinstance(theirs.message, Aborted):
+            continue  # its reason code is the shell's
+        name = type(mine.message).__name__
+        said = (theirs.sender, theirs.private, type(theirs.message).__name__, theirs.message.digest)
+        if (mine.sender, mine.private, name, mine.message.digest) != said:
+            raise MalformedMessage(f"transcript: expected entry {i} to be the {name} that follows from the others")
 
 
 def _check_outputs(recorded: Retrained, train: Train, filed: SignedTranscript, retrain: Retrain | None) -> None:
