@@ -212,9 +212,7 @@ class LiveSession:
             self._session.handle(Received(last))
             self._last = last
             self._changed.notify_all()
-            if (
-                self._journal.has_begun
-            ):  # a session without a challenge leaves no record, so openings cannot fill a disk
+            if self._journal.has_begun:  # one without a challenge leaves no record: openings cannot fill a disk
                 with self._breaking():
                     self._journal.append(last)
 

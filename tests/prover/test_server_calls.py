@@ -416,6 +416,24 @@ def test_a_stream_too_many_is_busy(held: tuple[Caller, HeldEngine]) -> None:
     assert caller.watch(1)[-1].HasField("committed")
 
 
+def test_who_watches_a_server_that_stops_is_told_to_try_again(tmp_path: Path) -> None:
+    fill_with_game(tmp_path / "store")
+    engine = HeldEngine(go=threading.Event())
+    with (
+        server(tmp_path / "store", engine=engine, limits=LIMITS) as running,
+        grpc.insecure_channel(running.address) as channel,
+    ):
+        Caller(channel).submit(1)
+        request = pb.WatchRequest(session_id=session_id(1)).SerializeToString()
+        stream = channel.unary_stream(SERVICE + "Watch")(request, timeout=10)
+        next(stream)
+        running.stop(1.0)
+        engine.go.set()
+        with pytest.raises(grpc.RpcError) as caught:
+            list(stream)
+    assert failure(caught.value) == ("UNAVAILABLE", None, "the prover is stopping; try again in a while")
+
+
 # ---------------------------------------------------------------------------------- our own faults
 
 

@@ -156,9 +156,17 @@ def test_a_closing_is_remembered_after_a_restart(made: Callable[..., Sessions]) 
     with sessions.use(name(1)) as session:
         session.end(closing)
     with made().use(name(1)) as session:
-        session.end(closing)
         with pytest.raises(OutOfOrder, match="session is closed"):
             session.end(replace(closing, outcome=Outcome.REJECT))
+        session.end(closing)
+
+
+def test_a_session_without_a_challenge_leaves_no_record(made: Callable[..., Sessions], store: Store) -> None:
+    sessions = made()
+    sessions.open(opening(1))
+    with sessions.use(name(1)) as session:
+        session.end(Closing(outcome=Outcome.ACCEPT, reason="good"))
+    assert store.session_ids() == []
 
 
 def test_the_quiet_make_room_and_come_back(made: Callable[..., Sessions]) -> None:
