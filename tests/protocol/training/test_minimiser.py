@@ -19,7 +19,7 @@ class Bowls:
 
     a: Tensor
     b: Tensor
-    penalty: float = 1e-3
+    penalty: float = 1e-2
 
     def __call__(self, points: Tensor) -> tuple[Tensor, Tensor]:
         away = points - self.b
@@ -33,8 +33,8 @@ class Bowls:
 
 def _bowls(m: int, k: int) -> Bowls:
     draws = torch.Generator().manual_seed(0)
-    a = 10 ** (4 * torch.rand(m, k, generator=draws, dtype=torch.float64) - 2)
-    return Bowls(a, 30 * torch.randn(m, k, generator=draws, dtype=torch.float64))
+    a = 10 ** (2 * torch.rand(m, k, generator=draws, dtype=torch.float64) - 1)
+    return Bowls(a, 10 * torch.randn(m, k, generator=draws, dtype=torch.float64))
 
 
 @pytest.mark.parametrize(
