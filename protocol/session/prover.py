@@ -10,7 +10,7 @@ import numpy as np
 
 from protocol.claim import Claim
 from protocol.commitments import MerkleTree, SigningKey
-from protocol.errors import InternalError, Reason, Refused, TrainingError
+from protocol.errors import InternalError, OutOfOrder, Reason, Refused, TrainingError
 from protocol.session.effects import Effect, Event, Finish, Lost, Received, Send, Train, Trained
 from protocol.session.machine import Machine, State
 from protocol.session.messages import (
@@ -20,6 +20,7 @@ from protocol.session.messages import (
     ClaimCommitted,
     Closing,
     Opening,
+    Retrained,
     Sender,
     SignedClaim,
     answer_leaves,
@@ -68,6 +69,8 @@ class ProverSession:
             case Received(message=Closing() | Aborted() as last):
                 self._take(last)
                 return [Finish(None)]
+            case Received(message=Retrained()):  # has a row in the table, for the verifier's own record
+                raise OutOfOrder("expected what a verifier sends, got what it retrained, which it keeps to itself")
             case Received(message=other):
                 self._machine.step(Sender.VERIFIER, other)  # raises: no row of the table takes it
                 raise InternalError(f"the state table let the verifier send {type(other).__name__}")
