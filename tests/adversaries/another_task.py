@@ -12,11 +12,15 @@ from tests.adversaries.cheat import Cheat, Defence, Scene, broken_protocol
 
 @dataclass(frozen=True)
 class AnotherTask(Cheat):
-    """Signs honest scores for a task of its choice: a verdict would hang them on a statement that was not verified."""
+    """Signs honest scores for a task of its choice: a verdict would hang them on a statement that was not verified.
+
+    On the wire a claim's bytes name no task: they are read as this one's, and then it is the root that does not fit."""
 
     name = "another-task"
     stopped_by = (Defence.V3,)
-    fate = broken_protocol("expected one for the task of this session", Assurance.PROVED)
+    fate = broken_protocol(
+        "expected one for the task of this session|not those under the signed Merkle root", Assurance.PROVED
+    )
 
     def claim(self, honest: Claim, scene: Scene) -> Claim:
         return replace(honest, task_digest=Digest(bytes(32)))

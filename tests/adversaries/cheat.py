@@ -155,6 +155,17 @@ class Cheat:
         return message
 
 
+class Honest(Cheat):
+    """No cheat at all: what every other is measured against."""
+
+    name = "honest"
+    stopped_by = ()
+    fate = Fate(assurance=Assurance.PROVED, outcome=Outcome.ACCEPT, reason=r"^relative gap \(mean\) is at most")
+
+
+HONEST = Honest()
+
+
 def unchecked(of: type[Made], **fields: Any) -> Made:
     """Return a value of a frozen dataclass that was never validated, as a stranger's bytes may spell it."""
     value = object.__new__(of)

@@ -27,7 +27,7 @@ class DishonestProver:
 
     Parameters
     ----------
-    cheat : what is false; ``Cheat()`` itself is the honest prover.
+    cheat : what is false; ``HONEST`` for the honest prover.
     scene : what the cheat has at hand.
     honest : the claim that an honest prover would make, with its figures, which are not lied about: they only plan.
     """

@@ -17,7 +17,8 @@ class FittedToChallenge(Cheat):
     """Is off by ``gap``, then moved by the least that leaves no residual on any subset of the challenge it expects.
 
     With fewer subsets than units the true gap stays huge, and every estimator there is sees none. Shown the challenge
-    (``Scene.leaked``) it always wins; as built it can only guess one.
+    (``Scene.leaked``) it always wins; as built it can only guess one. It fits no more subsets than half the units: a
+    fit to many more would be an honest claim.
     """
 
     gap: float = 1.0
@@ -36,9 +37,10 @@ class FittedToChallenge(Cheat):
 def _correction(bad: Claim, draw: Draw, scene: Scene) -> np.ndarray:
     """Return the smallest change of the scores (T, N) that explains every subset's (at p = 1/2: odd) residual."""
     task, n_sides = scene.task, draw.design.n_sides
-    members = np.arange(0, draw.n_evaluations, n_sides, dtype=np.int64)
+    n_fitted = min(draw.n_evaluations // n_sides, task.n_units // 2)
+    members = n_sides * np.arange(n_fitted, dtype=np.int64)
     centred = draw.subsets(task, members) - task.p
-    outputs = scene.trained(draw, scene.outputs).reshape(-1, n_sides, task.n_targets)
+    outputs = scene.trained(draw, scene.outputs).reshape(-1, n_sides, task.n_targets)[:n_fitted]
     constant = bad.intercepts + task.p * bad.scores.sum(axis=1)
     part = (outputs[:, 0] - outputs[:, 1]) / 2 if n_sides == 2 else outputs[:, 0] - constant
     return np.linalg.lstsq(centred, part - centred @ bad.scores.T, rcond=None)[0].T

@@ -22,7 +22,7 @@ class NanAnswers(Cheat):
 
     name = "nan-answers"
     stopped_by = (Defence.VALUES, Defence.V8, Defence.V11)
-    fate = broken_protocol("expected finite outputs, got NaN or infinity in answer 0")
+    fate = broken_protocol("answers: expected finite (outputs|numbers), got NaN or infinity")
 
     def answers(self, draw: Draw, honest: np.ndarray, claim: Claim, scene: Scene) -> np.ndarray:
         out = honest.copy()

@@ -17,7 +17,7 @@ class NotFiniteScores(Cheat):
 
     name = "not-finite-scores"
     stopped_by = (Defence.VALUES,)
-    fate = broken_protocol("expected finite scores", Assurance.PROVED)
+    fate = broken_protocol("expected finite (scores|numbers)", Assurance.PROVED)
 
     def claim(self, honest: Claim, scene: Scene) -> Claim:
         scores = honest.scores.copy()

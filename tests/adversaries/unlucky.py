@@ -28,7 +28,7 @@ class LeavesWhenUnlucky(Cheat):
 
     name = "leaves-when-unlucky"
     stopped_by = (Defence.LEAVING, Defence.V12)
-    fate = Fate(assurance=Assurance.AUDITED, outcome=Outcome.REJECT, reason="the prover left: out of memory")
+    fate = Fate(assurance=Assurance.AUDITED, outcome=Outcome.REJECT, reason="out of memory, try again")
 
     def claim(self, honest: Claim, scene: Scene) -> Claim:
         return scene.moved(honest, scene.rng.standard_normal(honest.scores.shape), self.gap)

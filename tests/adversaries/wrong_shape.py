@@ -15,7 +15,7 @@ class WrongShape(Cheat):
 
     name = "wrong-shape"
     stopped_by = (Defence.V3,)
-    fate = broken_protocol("claim: expected scores of shape", Assurance.PROVED)
+    fate = broken_protocol(r"claim: expected (scores of shape|\(targets, units, bytes\))", Assurance.PROVED)
 
     def claim(self, honest: Claim, scene: Scene) -> Claim:
         return replace(honest, scores=honest.scores[:, :-1])

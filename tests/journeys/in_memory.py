@@ -26,7 +26,7 @@ from protocol.session.transcript import Transcript
 from protocol.session.verdict import Verdict
 from protocol.session.verifier import VerifierSession
 from protocol.task import Task
-from tests.adversaries.cheat import Cheat, Outputs
+from tests.adversaries.cheat import HONEST, Cheat, Outputs
 from tests.adversaries.dishonest import DishonestProver, made_anew
 from tests.journeys.worlds import World
 
@@ -122,7 +122,7 @@ def trained(task: Task, outputs: Outputs, draw: Draw, evaluations: np.ndarray) -
 def meet(
     world: World,
     terms: Terms,
-    cheat: Cheat | None = None,
+    cheat: Cheat = HONEST,
     *,
     seed: int,
     verifier: Callable[..., VerifierLike] = VerifierSession,
@@ -130,7 +130,7 @@ def meet(
     leak: bool = False,
     deliver: Callable[[Message], Message] = made_anew,
 ) -> Journey:
-    """Return how a verifier's session with ``cheat`` ends in ``world``; with None, the honest prover's.
+    """Return how a verifier's session with ``cheat`` ends in ``world``.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def meet(
     entropy = Entropy(seed)
     scene = world.scene(terms, np.random.default_rng(seed), leaked=_first_challenge(seed, terms) if leak else None)
     session = verifier(task=world.task, terms=terms, prover_key=prover_key or world.key.public)
-    prover = DishonestProver(cheat=cheat or Cheat(), scene=scene, honest=world.claim, figures=world.figures).session()
+    prover = DishonestProver(cheat=cheat, scene=scene, honest=world.claim, figures=world.figures).session()
     return run(
         verifier=session, prover=prover, task=world.task, outputs=world.outputs, entropy=entropy, deliver=deliver
     )

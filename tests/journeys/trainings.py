@@ -19,18 +19,31 @@ from protocol.sampling import Draw, pairs
 from protocol.session.messages import ClaimCommitted
 from protocol.task import Logistic, Task
 from protocol.training import Trainer, load
-from prover.fit import fit
+from prover.claiming import commit
+from prover.fit import Fit, fit
 from tests.adversaries.cheat import Outputs
-from tests.journeys.worlds import World
+from tests.journeys.worlds import KEY, World
 
-N_STALE_PAIRS = 1000
-"""Enough for a claim about the other training set whose own faults are small beside being about other rows."""
+N_PAIRS = 1000
+"""Enough for a claim whose own faults are small beside being about other rows."""
+
+
+def trained_world(task: Task, *, n_pairs: int = N_PAIRS, data: Path | None = None) -> World:
+    """Return the world of ``task`` with an honest claim fitted to ``n_pairs`` pairs of trainings."""
+    found = _fit(task, _outputs(task, data, None), n_pairs)
+    return world_of(task, commit(found.claim, found.figures, KEY), KEY, data=data, n_pairs=n_pairs)
 
 
 def world_of(
-    task: Task, committed: ClaimCommitted, key: SigningKey, *, data: Path | None = None, n_threads: int | None = None
+    task: Task,
+    committed: ClaimCommitted,
+    key: SigningKey,
+    *,
+    data: Path | None = None,
+    n_threads: int | None = None,
+    n_pairs: int = N_PAIRS,
 ) -> World:
-    """Return the world of ``task``, where ``committed`` is the honest claim.
+    """Return the world of ``task``, where ``committed`` is the honest claim; a stale one takes ``n_pairs`` to fit.
 
     The other training set is that of another split of the same table; the cheaper recipe has ten times the penalty or,
     for ``logistic``, ten thousand times the gradient left.
@@ -41,7 +54,7 @@ def world_of(
 
     @cache
     def stale() -> Claim:
-        return _fitted(other, elsewhere)
+        return _fit(other, elsewhere, n_pairs).claim
 
     return World(
         task=task,
@@ -75,10 +88,10 @@ def _cheaper(task: Task) -> Task:
     return replace(task, recipe=replace(recipe, l2=10 * recipe.l2))
 
 
-def _fitted(task: Task, outputs: Outputs) -> Claim:
-    draw = Draw(seed=Seed(bytes(32)), design=pairs(N_STALE_PAIRS, complements=task.has_complements))
+def _fit(task: Task, outputs: Outputs, n_pairs: int) -> Fit:
+    draw = Draw(seed=Seed(bytes(32)), design=pairs(n_pairs, complements=task.has_complements))
     everything = np.arange(draw.n_evaluations, dtype=np.int64)
     subsets = draw.subsets(task, everything)
     values = outputs(subsets, draw.training_seeds(task, everything))
     sides = draw.design.n_sides
-    return fit(task, subsets[::sides], values.reshape(-1, sides, task.n_targets)).claim
+    return fit(task, subsets[::sides], values.reshape(-1, sides, task.n_targets))

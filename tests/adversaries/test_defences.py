@@ -1,0 +1,290 @@
+"""Every defence, switched off, lets its attack through: that is what shows the defence to be the one that stops it.
+
+A check that stands in a line of code is taken out of that line (``without``); the rest is replaced where it is called.
+"""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from protocol.certificate import families, spot_check
+from protocol.certificate.terms import Assurance, Terms
+from protocol.commitments import PublicKey
+from protocol.errors import InternalError
+from protocol.session import machine, messages, verifier
+from protocol.session.messages import Answers, ClaimCommitted, Outcome, Sender, SignedClaim
+from protocol.session.verifier import VerifierSession
+from tests.adversaries import registry
+from tests.adversaries.cheat import Cheat, Scene
+from tests.adversaries.drift_by_tolerance import DriftByTolerance
+from tests.adversaries.fitted_to_challenge import FittedToChallenge
+from tests.adversaries.margins import most_allowed
+from tests.adversaries.random_direction import RandomDirection
+from tests.adversaries.second_thoughts import first_claim
+from tests.adversaries.surrogate_answers import SurrogateAnswers
+from tests.adversaries.terms import terms
+from tests.adversaries.unlucky import LeavesWhenUnlucky, is_lucky
+from tests.games import Polynomial
+from tests.journeys.in_memory import Journey, VerifierLike, meet
+from tests.journeys.worlds import World, of_game
+
+pytestmark = pytest.mark.usefixtures("unchecked_shapes")
+
+SEED = 5
+DELTA = 0.05
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return of_game(Polynomial(n_units=64, w1=0.93, w2=0.055, w3=0.015), n_targets=1, noise=0.0)
+
+
+def small(assurance: Assurance, n_checks: int = 1, epsilon: float = 0.05, delta: float = DELTA) -> Terms:
+    return terms(assurance, n_families=15, n_siblings=2, rho=0.6, n_checks=n_checks, epsilon=epsilon, delta=delta)
+
+
+def without(method: str, check: str, instead: str = "False") -> type[VerifierSession]:
+    """Return the verifier with the condition ``check`` of one of its methods replaced."""
+    source = textwrap.dedent(inspect.getsource(getattr(VerifierSession, method)))
+    assert source.count(check) == 1, f"{method} has no line {check!r} any more"
+    scope: dict[str, Callable[..., object]] = {}
+    exec(source.replace(check, instead), vars(verifier), scope)  # noqa: S102  our own source
+    return type("Weakened", (VerifierSession,), {method: scope[method]})
+
+
+def met(
+    world: World, cheat: Cheat, asked: Terms | None = None, weakened: Callable[..., VerifierLike] = VerifierSession
+) -> Journey:
+    return meet(world, asked or small(cheat.fate.assurance), cheat, seed=SEED, verifier=weakened)
+
+
+def n_accepted(world: World, cheat: Cheat, asked: Terms, n_runs: int) -> int:
+    runs = (meet(world, asked, cheat, seed=seed) for seed in range(n_runs))
+    return sum(run.verdict.outcome is Outcome.ACCEPT for run in runs)
+
+
+# ----------------------------------------------------------------------------------------------- the order of messages
+
+
+@pytest.mark.parametrize("assurance", list(Assurance))
+def test_a_claim_fitted_to_a_challenge_that_was_known_before_always_wins(world: World, assurance: Assurance) -> None:
+    cheat = FittedToChallenge()
+    for seed in range(5):
+        broken = meet(world, small(assurance), cheat, seed=seed, leak=True)
+        as_built = meet(world, small(assurance), cheat, seed=seed, leak=False)
+        assert broken.verdict.outcome is Outcome.ACCEPT
+        assert as_built.verdict.outcome is not Outcome.ACCEPT
+        claim = next(e.message for e in broken.transcript.entries if isinstance(e.message, ClaimCommitted)).claim
+        assert world.relative_gap(claim)[0] > 0.3, "or the claim that won would have been a good one"
+
+
+def test_spot_checks_that_were_known_before_find_nothing(world: World) -> None:
+    """The prover answers truthfully just where it will be looked at, and makes the rest up."""
+
+    class Foresighted(SurrogateAnswers):
+        def answers(self, draw, honest, claim, scene):  # type: ignore[no-untyped-def]
+            told = _checked(scene.terms, draw.n_evaluations)
+            out = super().answers(draw, honest, claim, scene)
+            out[told] = honest[told]
+            return out
+
+    asked = small(Assurance.AUDITED, n_checks=2)
+    broken = meet(world, asked, Foresighted(), seed=SEED).verdict
+    as_built = meet(world, asked, SurrogateAnswers(), seed=SEED).verdict
+    assert (broken.outcome, as_built.outcome) == (Outcome.ACCEPT, Outcome.REJECT)
+
+
+def _checked(asked: Terms, n_answers: int) -> np.ndarray:
+    """The spot check of ``Entropy(SEED)``: its third draw, after the nonce and the challenge."""
+    from protocol.encoding import Seed
+    from protocol.sampling import choose
+    from tests.journeys.in_memory import Entropy
+
+    entropy = Entropy(SEED)
+    _, _, seed = entropy(16), entropy(32), entropy(32)
+    return choose(Seed(seed), n_answers, asked.n_checks)
+
+
+def test_a_second_claim_would_buy_challenge_after_challenge(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    class ClaimsAgainWhenUnlucky(RandomDirection):
+        def said(self, message, draw, heard, scene):  # type: ignore[no-untyped-def]
+            if not isinstance(message, Answers) or is_lucky(message, draw, heard, scene):
+                return message
+            return first_claim(heard)
+
+    cheat, asked = ClaimsAgainWhenUnlucky(gap=0.05), small(Assurance.AUDITED, delta=0.3)
+    as_built = [meet(world, asked, cheat, seed=seed).verdict for seed in range(3)]
+    assert all(run.outcome is Outcome.REJECT and "got claim-committed" in run.reasons[0] for run in as_built)
+    back_to_the_start = (machine.State.CHALLENGED, Sender.PROVER, machine.Kind.CLAIM_COMMITTED)
+    monkeypatch.setitem(machine.TABLE, back_to_the_start, machine.State.COMMITTED)
+    assert n_accepted(world, cheat, asked, 3) == 3
+
+
+def test_runs_that_the_prover_left_would_make_an_acceptance_cheap_if_they_did_not_count(world: World) -> None:
+    cheat, asked = LeavesWhenUnlucky(gap=0.05), small(Assurance.AUDITED, delta=0.3)
+    runs = [meet(world, asked, cheat, seed=seed).verdict for seed in range(40)]
+    finished = [run for run in runs if "prover left" not in run.reasons[0]]
+    accepted = [run for run in runs if run.outcome is Outcome.ACCEPT]
+    assert len(accepted) <= most_allowed(len(runs), 0.3)
+    assert 1 <= len(finished) == len(accepted), "of the runs that it finishes it wins all"
+
+
+# ------------------------------------------------------------------------------------------------ who claims, and what
+
+
+def test_without_the_key_that_was_named_anyone_is_heard(world: World) -> None:
+    def anyone(**kwargs: object) -> VerifierSession:
+        return VerifierSession(**{**kwargs, "prover_key": None})  # type: ignore[arg-type]
+
+    assert met(world, registry.BY_NAME["another-key"]).verdict.outcome is Outcome.REJECT
+    assert met(world, registry.BY_NAME["another-key"], weakened=anyone).verdict.outcome is Outcome.ACCEPT
+
+
+def test_without_the_check_of_task_a_claim_about_another_is_taken(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verifier, "check_shapes", lambda task, claim: None)
+    assert met(world, registry.BY_NAME["another-task"]).verdict.outcome is Outcome.ACCEPT
+
+
+def test_without_the_claims_signature_any_name_can_be_borrowed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SignedClaim, "check_signature", lambda self: None)
+    assert met(world, registry.BY_NAME["borrowed-name"]).verdict.outcome is Outcome.ACCEPT
+
+
+def test_without_the_claims_root_every_verifier_may_get_another(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SignedClaim, "check_covers", lambda self, claim: None)
+    assert met(world, registry.BY_NAME["two-faced"]).verdict.outcome is Outcome.ACCEPT
+
+
+# --------------------------------------------------------------------------------------------------------- the answers
+
+
+@pytest.mark.parametrize("name", ["too-few-answers", "too-many-answers"])
+def test_without_their_count_answers_bring_the_verifier_down(world: World, name: str) -> None:
+    """No acceptance to be had there, but a crash, which a prover may not cause."""
+    careless = without("_take_answers", "answers.round != self.round or answers.outputs.shape != expected")
+    with pytest.raises(InternalError):
+        met(world, registry.BY_NAME[name], small(Assurance.AUDITED), careless)
+
+
+def test_without_the_range_an_impossible_answer_is_taken_when_nobody_looks(world: World) -> None:
+    careless = without(
+        "_take_answers", "not bool(((answers.outputs >= targets.lo) & (answers.outputs <= targets.hi)).all())"
+    )
+    asked = small(Assurance.AUDITED, epsilon=0.3)
+    assert met(world, registry.BY_NAME["out-of-range-answers"], asked).verdict.outcome is Outcome.REJECT
+    assert met(world, registry.BY_NAME["out-of-range-answers"], asked, careless).verdict.outcome is Outcome.ACCEPT
+
+
+def test_a_nan_has_three_checks_to_pass_and_wins_past_none() -> None:
+    """Unvalidated it meets the range; past that, the spot check; unseen by that, a bound that no NaN is within."""
+    world = of_game(Polynomial(n_units=64, w1=0.93, w2=0.055, w3=0.015), n_targets=1, noise=0.0)
+    nan = registry.BY_NAME["nan-answers"]
+
+    def reason(weakened: Callable[..., VerifierLike], n_checks: int) -> tuple[Outcome, str]:
+        asked = small(Assurance.AUDITED, n_checks=n_checks)
+        verdict = meet(world, asked, nan, seed=SEED, verifier=weakened, deliver=lambda message: message).verdict
+        return verdict.outcome, verdict.reasons[0]
+
+    outcome, why = reason(VerifierSession, 1)
+    assert outcome is Outcome.REJECT
+    assert "within its target's range" in why
+    blind = without(
+        "_take_answers", "not bool(((answers.outputs >= targets.lo) & (answers.outputs <= targets.hi)).all())"
+    )
+    outcome, why = reason(blind, 60)
+    assert outcome is Outcome.REJECT
+    assert why.startswith("1 of 60 rechecked answers are false (evaluations 0;")
+    outcome, _ = reason(blind, 1)
+    assert outcome is Outcome.INCONCLUSIVE
+
+
+def test_without_the_answers_root_they_may_differ_from_what_was_signed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    careless = without(
+        "_take_answers", "MerkleTree(answer_leaves(self._task, draw, answers.outputs)).root != answers.root"
+    )
+    journey = met(world, registry.BY_NAME["changed-answers"], weakened=careless)
+    assert journey.verdict.outcome is Outcome.ACCEPT
+
+
+def test_without_the_answers_signature_they_bind_to_no_session(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    verify = PublicKey.verify
+
+    def careless(self: PublicKey, signature: bytes, message: bytes, what: str) -> None:
+        if what != "answers":
+            verify(self, signature, message, what)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(PublicKey, "verify", careless)
+    assert met(world, registry.BY_NAME["replayed"]).verdict.outcome is Outcome.ACCEPT
+
+
+@pytest.mark.parametrize("name", ["surrogate-answers", "another-dataset"])
+def test_without_spot_checks_made_up_answers_prove_a_worthless_claim(
+    world: World, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spot_check, "compare", _sees_nothing(spot_check.compare))
+    journey = met(world, registry.BY_NAME[name])
+    assert journey.verdict.outcome is Outcome.ACCEPT
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["false-fraction", "greedy-answers", "cancelled-outliers", "cut-short", "permuted-answers"],
+)
+def test_without_spot_checks_no_false_answer_is_ever_called_false(
+    world: World, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spot_check, "compare", _sees_nothing(spot_check.compare))
+    assert "false" not in met(world, registry.BY_NAME[name]).verdict.reasons[0]
+
+
+def _sees_nothing(compare: Callable[..., spot_check.SpotCheck]) -> Callable[..., spot_check.SpotCheck]:
+    def blind(**kwargs: object) -> spot_check.SpotCheck:
+        return compare(**{**kwargs, "answered": kwargs["retrained"]})
+
+    return blind
+
+
+# ----------------------------------------------------------------------------------------------------------- the bound
+
+
+def test_the_point_estimate_in_place_of_the_bound_accepts_far_more_than_delta(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certify = families.certify
+
+    def overconfident(*args: object, **kwargs: object) -> families.FamiliesCertificate:
+        certificate = certify(*args, **kwargs)  # type: ignore[arg-type]
+        return replace(certificate, upper=certificate.relative_gap)
+
+    cheat, asked = RandomDirection(gap=0.05), small(Assurance.PROVED)
+    assert n_accepted(world, cheat, asked, 40) <= most_allowed(40, DELTA)
+    monkeypatch.setattr(families, "certify", overconfident)
+    assert n_accepted(world, cheat, asked, 40) > most_allowed(40, DELTA)
+
+
+def test_without_the_price_of_the_tolerance_drift_hides_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = of_game(Polynomial(n_units=64, w1=0.93, w2=0.055, w3=0.015), n_targets=1, noise=0.0, tolerance=0.1)
+    cheat = DriftByTolerance(gap=0.07)
+    asked = terms(Assurance.AUDITED, n_families=60, n_siblings=2, rho=0.5, n_checks=1)
+    certify = families.certify
+    assert n_accepted(world, cheat, asked, 10) <= most_allowed(10, DELTA)
+    monkeypatch.setattr(families, "certify", lambda *args, **kwargs: certify(*args, **{**kwargs, "tolerance": 0.0}))
+    assert n_accepted(world, cheat, asked, 10) > most_allowed(10, DELTA)
+
+
+def test_what_is_switched_off_here_is_there_as_built() -> None:
+    """The replaced names are those that the verifier calls."""
+    assert verifier.families is families
+    assert verifier.spot_check is spot_check
+    assert verifier.ClaimCommitted is messages.ClaimCommitted
+    assert Scene.__dataclass_fields__["leaked"].default is None
