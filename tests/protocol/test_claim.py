@@ -53,7 +53,7 @@ def test_a_claim_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="read-only"):
         made.intercepts[0] = 1.0
     with pytest.raises(FrozenInstanceError):
-        made.scores = np.zeros((2, 3))  # type: ignore[misc]
+        made.scores = np.zeros((2, 3))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 2 * MAX_MAGNITUDE])

@@ -296,4 +296,4 @@ def test_every_field_is_in_the_digest_of_a_draw() -> None:
     ]  # fmt: skip
     assert len({draw.digest, *(other.digest for other in others)}) == 6
     with pytest.raises(FrozenInstanceError):
-        design.keep_16 = 8  # type: ignore[misc]
+        design.keep_16 = 8

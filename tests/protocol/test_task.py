@@ -133,7 +133,7 @@ def test_a_whole_number_where_a_float_is_meant_is_the_same_task() -> None:
 
 def test_a_task_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
-        CLASSES.seed = 8  # type: ignore[misc]
+        CLASSES.seed = 8
     for bound in (CLASSES.targets.lo, CLASSES.targets.hi):
         with pytest.raises(ValueError, match="read-only"):
             bound[0] = 0.0

@@ -272,7 +272,7 @@ def test_every_target_has_its_share_of_delta() -> None:
         cut = [slice(None), slice(None), slice(t, t + 1)]
         alone = certify(
             Readings(
-                output=readings.output[*cut], linear=readings.linear[*cut], even=readings.even[*cut],  # type: ignore[index]
+                output=readings.output[*cut], linear=readings.linear[*cut], even=readings.even[*cut],
                 claim_mean=readings.claim_mean[cut[2]], claim_variance=readings.claim_variance[cut[2]],
                 rho=readings.rho, p=readings.p,
             ),

@@ -79,7 +79,7 @@ def test_an_enormous_intercept_leaves_residuals_as_they_are(p: float) -> None:
     plain = read(task, claim, draw, outputs)
     enormous = read(task, replace(claim, intercepts=np.array([2.0**60, -(2.0**60)])), draw, outputs)
     assert (enormous.residual == plain.residual).all()
-    assert enormous.even is plain.even or (enormous.even == plain.even).all()  # type: ignore[union-attr]
+    assert enormous.even is plain.even or (enormous.even == plain.even).all()
 
 
 def test_joined_looks_are_all_families_in_order() -> None:
@@ -98,7 +98,7 @@ def test_joined_looks_are_all_families_in_order() -> None:
 def test_families_of_two_kinds_are_never_joined(change: dict[str, object]) -> None:
     first = read(*case(0.5))
     with pytest.raises(InternalError, match="only families of one kind"):
-        joined([first, replace(first, **change)])  # type: ignore[arg-type]
+        joined([first, replace(first, **change)])
 
 
 def test_siblings_of_two_numbers_are_never_joined() -> None:

@@ -67,4 +67,4 @@ def test_every_field_changes_the_digest() -> None:
 
 def test_terms_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
-        PROVED.epsilon = 0.9  # type: ignore[misc]
+        PROVED.epsilon = 0.9
