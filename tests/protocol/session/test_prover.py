@@ -163,9 +163,7 @@ def test_a_challenge_is_trained_on_whole() -> None:
     ],
     ids=["challenge first", "closing first", "opening twice", "challenge before answers", "closing before answers"],
 )  # fmt: skip
-def test_a_message_out_of_order_is_refused(
-    session: Callable[[], ProverSession], message: Message, expected: str
-) -> None:
+def test_a_message_out_of_order_is_refused(make: Callable[[], ProverSession], message: Message, expected: str) -> None:
     assert_refused(make(), Received(message), expected, OutOfOrder, Reason.OUT_OF_ORDER)
 
 
