@@ -10,6 +10,8 @@ Letters: alpha the probability of failure; a = |V phi(x)| for a matrix V with Fr
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from jaxtyping import Float64
 from scipy.special import gammaln
@@ -69,6 +71,7 @@ def sub_gaussian_variance(p: float) -> float:
 _LAMBDAS = np.linspace(0.005, 0.495, 99)
 
 
+@lru_cache(maxsize=4096)
 def excess_of_square(tau: float, variance: float) -> float:
     """Return a bound on E[(a^2 - tau^2)_+]: K inf_lambda exp(-lambda tau^2 / K) (1 - 2 lambda)^(-1/2) / (e lambda).
 
@@ -90,7 +93,8 @@ def bounded_second_moment(mean_square: float, largest: float, variance: float) -
     largest at worst.
     """
     taus = np.linspace(0.5, 12.0, 116) * np.sqrt(variance)
-    return float(min(t**2 * mean_square + largest**2 * excess_of_square(t, variance) for t in taus))
+    excesses = np.array([excess_of_square(float(t), variance) for t in taus])
+    return float((taus**2 * mean_square + largest**2 * excesses).min())
 
 
 def bernstein(second_moment: float, largest: float, m: int, alpha: float) -> float:

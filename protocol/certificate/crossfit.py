@@ -22,9 +22,10 @@ threshold instead of its tail; T targets as one vector; both directions at once.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from protocol import harmonic
 from protocol.certificate import concentration
@@ -43,6 +44,7 @@ CLIP_ERROR = 0.01
 """The claim's linear part is clipped where that moves its degree-one coefficients by at most this, in sd of g."""
 
 _CHUNK_CELLS = 1 << 24  # of the characters held as float64 at once; does not affect outputs
+_HELD_CELLS = 1 << 27  # of subsets, one byte each, held rather than derived three times; does not affect outputs
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -173,6 +175,7 @@ class _Scale:
         self.largest = (self.reach + self.level) / self.scale
 
 
+@lru_cache(maxsize=4)
 def _clip_level(error: float) -> float:
     """z with E[(|l| - z)_+^2] <= error^2 for l sub-Gaussian(1): x^2 <= (2/(e s))^2 exp(s x), and two tails."""
     rates = np.linspace(0.1, 12.0, 240)
@@ -182,13 +185,17 @@ def _clip_level(error: float) -> float:
 
 
 class _Side:
-    """One round's residuals, scaled, and its characters, derived anew in chunks.
+    """One round's residuals, scaled, and its characters.
 
     f : odd part of the outputs (p = 1/2), or outputs less the claim's mean; shape (m, T).
     """
 
     def __init__(self, task: Task, claim: Claim, scale: _Scale, round_: Round) -> None:
         self._task, self.round, self.m = task, round_, round_.n_pairs
+        self._subsets: Bool[np.ndarray, "m n"] | None = None
+        if self.m * task.n_units <= _HELD_CELLS:
+            members = np.arange(self.m, dtype=np.int64) * round_.draw.design.n_sides
+            self._subsets = round_.draw.subsets(task, members)
         self.members = round_.outputs.reshape(self.m, -1, task.n_targets)
         self.f = (self.members[:, 0] - self.members[:, 1]) / 2 if task.has_complements else self.members[:, 0]
         self.f = self.f - scale.centre
@@ -196,6 +203,9 @@ class _Side:
         self.residual = (self.f - np.clip(linear, -scale.level, scale.level)) / scale.scale
 
     def characters(self, start: int, stop: int) -> Float64[np.ndarray, "k n"]:
+        """phi of the pairs from ``start`` to ``stop``."""
+        if self._subsets is not None:
+            return harmonic.characters(self._subsets[start:stop], self._task.p)
         members = np.arange(start, stop, dtype=np.int64) * self.round.draw.design.n_sides
         return harmonic.characters(self.round.draw.subsets(self._task, members), self._task.p)
 
@@ -325,7 +335,7 @@ class _Row:
 def _limit(largest: float, k: float, m: int, alpha: float) -> tuple[float, float]:
     """Where to clip the products, R tau, and R E[(a - tau)_+], which that hides; tau fixed by m and alpha."""
     taus = np.linspace(1.5, 8.0, 66) * np.sqrt(k)
-    hidden = np.array([concentration.excess(t, k) for t in taus])
+    hidden = np.array([concentration.excess(float(t), k) for t in taus])
     best = int(np.argmin(taus * -np.log(alpha) / m + hidden))
     return float(largest * taus[best]), float(largest * hidden[best])
 

@@ -1,0 +1,188 @@
+"""Algorithm 1 of Karchmer, Pawelczyk and Neel, as the baseline to compare with (THEORY 6).
+
+The prover answers rho-correlated pairs at noise rates rho, 2 rho and 0; the verifier rechecks a
+secret few, reads the degree-one weight off the noise stability of f itself, trains fresh subsets
+for the claim's mean squared error, and accepts when mse <= B_{>=2} + epsilon/2. Every O() of the
+paper has its constant here, derived in docs/theory.md, section 6; no constant was tuned.
+
+The counts are the result: f's own variance, not its residual's, is what must be averaged away,
+so for one claim they exceed the other certificates' by orders of magnitude.
+
+Glossary: f in [-b, b] once the middle of its range is taken off; h(t) = sum_k W_k t^k its noise
+stability; B_0, B_1 the fitted weights at degree 0 and 1; G the largest |g| over all subsets;
+epsilon here in the target's unit squared, an absolute gap that counts the intercept's error, too.
+
+Faults of the paper's text, put right: the squared error of an unbounded claim is not bounded by
+b, so G enters the count and a claim with a larger norm than was planned for is refused; the
+claim's error is measured on fresh subsets of the verifier's own, never on those answered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from protocol.certificate.readings import check_shapes
+from protocol.claim import Claim
+from protocol.errors import ArgumentError
+from protocol.sampling import MAX_EVALUATIONS, Design, Draw, families
+from protocol.task import Task
+
+N_ROUNDS = 4
+"""Pairs at rho, at 2 rho and at 0, all answered; then subsets that the verifier trains."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """How many of everything Algorithm 1 asks for; exact integers, however large.
+
+    rho : noise rate. pairs : correlated pairs at (rho, 2 rho, 0). fresh : subsets for the claim's error.
+    max_false_pairs : share of pairs that may be false; n_checks : spot checks that show it.
+    largest : G, the norm that the claim is checked against.
+    """
+
+    rho: float
+    pairs: tuple[int, int, int]
+    fresh: int
+    n_checks: int
+    max_false_pairs: float
+    largest: float
+
+    @property
+    def n_answers(self) -> int:
+        """Trainings asked of the prover."""
+        return 2 * sum(self.pairs)
+
+    @property
+    def n_retrained(self) -> int:
+        """Trainings done by the verifier."""
+        return self.n_checks + self.fresh
+
+    def designs(self) -> tuple[Design, ...]:
+        """Return the four rounds' designs.
+
+        Raises
+        ------
+        ArgumentError
+            More trainings than any challenge may hold.
+        """
+        if max(self.n_answers, self.fresh) > MAX_EVALUATIONS:
+            raise ArgumentError(
+                f"algorithm1: expected at most {MAX_EVALUATIONS} trainings a round, it asks for {self.n_answers:.3g} "
+                f"answers and {self.fresh:.3g} fresh subsets: raise epsilon, or use another certificate"
+            )
+        kinds = zip(self.pairs, (self.rho, 2 * self.rho, 0.0), strict=True)
+        answered = [families(n_families=n, n_siblings=2, rho=rho, complements=False) for n, rho in kinds]
+        return *answered, families(n_families=self.fresh, n_siblings=1, rho=0.0, complements=False)
+
+
+def counts(*, epsilon: float, delta: float, b: float, largest: float) -> Counts:
+    """Return the counts for an absolute gap ``epsilon`` with failure probability ``delta``.
+
+    Four events at delta/4 each (noise stability at rho, 2 rho and 0; h(1); the claim's error; the
+    spot checks) and four errors at epsilon/8 each: statistical error of B_0 + B_1; of h(1); of the
+    mse; and the rest, half of it interpolation bias and half false answers.
+
+    Parameters
+    ----------
+    epsilon : above 0, in the target's unit squared.
+    b : half the target's range. largest : G, in the target's unit.
+    """
+    if not (epsilon > 0 and 0 < delta < 1 and b > 0 and largest >= 0):
+        raise ArgumentError("algorithm1: expected epsilon, b above 0, delta in (0, 1) and a norm of at least 0")
+    # The fit's degree-one weight is short by at most 2 rho^2 W_{>=3} <= 2 rho^2 b^2 for rho <= 1/3: epsilon / 16.
+    rho = min(np.sqrt(epsilon / 32) / b, 1 / 3)
+    weights = _weights(rho, 2 * rho)
+    total = float(np.abs(weights).sum())
+    level = np.log(8 / delta)
+    # Hoeffding for a weighted sum of means of products in [-b^2, b^2], pairs shared out by weight.
+    n = 2 * b**4 * total**2 * level / (epsilon / 8) ** 2
+    one = 2 * (b**2 / 2) ** 2 * level / (epsilon / 8) ** 2  # f^2 lies in [0, b^2]
+    pairs = [max(int(np.ceil(n * abs(w) / total)), 2) for w in weights]
+    pairs[2] = max(pairs[2], int(np.ceil(one)))
+    fresh = int(np.ceil((b + largest) ** 4 * level / (2 * (epsilon / 8) ** 2)))
+    # A false pair moves a product by at most 2 b^2.
+    false = epsilon / 16 / (2 * b**2 * total)
+    checks = int(np.ceil(np.log(4 / delta) / (false / 2)))  # two answers a pair; with replacement, so enough
+    return Counts(
+        rho=float(rho), pairs=(pairs[0], pairs[1], pairs[2]), fresh=max(fresh, 1), n_checks=checks,
+        max_false_pairs=float(false), largest=largest,
+    )  # fmt: skip
+
+
+def _weights(first: float, second: float) -> Float64[np.ndarray, " 3"]:
+    """Weights of h(first), h(second), h(0) in B_0 + B_1 of the parabola through the three (Lagrange)."""
+    apart = second - first
+    return np.array([second / (first * apart), -first / (second * apart), 1 - (first + second) / (first * second)])
+
+
+def largest_prediction(claim: Claim, middle: float) -> float:
+    """Return G, the largest |g(x) - middle| over all subsets x; the claim's norm check. One target."""
+    scores, intercept = claim.scores[0], float(claim.intercepts[0]) - middle
+    high = intercept + float(np.maximum(scores, 0.0).sum())
+    low = intercept + float(np.minimum(scores, 0.0).sum())
+    return max(abs(high), abs(low))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Algorithm1Certificate:
+    """What the four rounds gave, in the target's unit squared; ``b2`` turns it into shares of b^2.
+
+    mean_squared_error : of the claim. total : h(1). degree_0, degree_1 : B_0, B_1.
+    upper_bound, lower_bound : on the gap, intercept included, as shares of b^2; the upper is at
+    most epsilon exactly when Algorithm 1 accepts.
+    """
+
+    delta: float
+    mean_squared_error: float
+    total: float
+    degree_0: float
+    degree_1: float
+    upper_bound: float
+    lower_bound: float
+
+
+def certify(
+    task: Task, claim: Claim, rounds: list[tuple[Draw, Float64[np.ndarray, "e 1"]]], *, epsilon: float, delta: float
+) -> Algorithm1Certificate:
+    """Return what Algorithm 1 concludes from its four rounds.
+
+    Parameters
+    ----------
+    rounds : draws and outputs of the designs of :class:`Counts`, in order, for one target.
+    epsilon : as a share of b^2.
+
+    Raises
+    ------
+    ArgumentError
+        More targets than one, or other rounds than four.
+    """
+    check_shapes(task, claim)
+    if task.n_targets != 1 or len(rounds) != N_ROUNDS:
+        raise ArgumentError(
+            f"algorithm1: expected one target and {N_ROUNDS} rounds, got {task.n_targets} and {len(rounds)}"
+        )
+    middle, b = float(task.targets.lo[0] + task.targets.hi[0]) / 2, float(task.targets.width[0]) / 2
+    pairs = [(outputs - middle).reshape(-1, 2) for _, outputs in rounds[:3]]
+    stability = np.array([float((pair[:, 0] * pair[:, 1]).mean()) for pair in pairs])
+    rhos = [draw.design.rho for draw, _ in rounds[:2]]  # to 16 bits, so not exactly one twice the other
+    degree_0 = max(float(stability[2]), 0.0)
+    total_01 = float(_weights(*rhos) @ stability)
+    degree_1 = max(total_01 - float(stability[2]), 0.0)  # the fit's coefficients are not negative
+    total = float((pairs[2] ** 2).mean())
+    draw, outputs = rounds[3]
+    members = np.arange(draw.n_evaluations, dtype=np.int64)
+    predicted = draw.subsets(task, members) @ claim.scores.T + claim.intercepts
+    mse = float(((outputs - predicted) ** 2).mean())
+    excess = (mse - (total - degree_0 - degree_1)) / b**2
+    return Algorithm1Certificate(
+        delta=delta,
+        mean_squared_error=mse,
+        total=total,
+        degree_0=degree_0,
+        degree_1=degree_1,
+        upper_bound=excess + epsilon / 2,
+        lower_bound=excess - epsilon / 2,
+    )
