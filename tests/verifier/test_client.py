@@ -341,7 +341,11 @@ def test_answers_that_are_too_few_too_many_or_none(said: list[bytes], message: s
             asked.exchange(CHALLENGE)
 
 
-@pytest.mark.parametrize(("said", "kind"), [(progress(3, 20), TransportError), (answers(0, OUTPUTS), MalformedMessage)])
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [(progress(3, 20), TransportError), (answers(0, OUTPUTS), MalformedMessage)],
+    ids=["progress", "answers"],
+)
 def test_a_stream_without_end_ends(said: bytes, kind: type[Exception]) -> None:
     def endless(_data: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
         while context.is_active():
