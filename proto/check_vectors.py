@@ -135,7 +135,9 @@ class Replay:
             seed = ref.e_none()
         else:
             raw = bytes.fromhex(message["check_seed"])
-            same(evaluations, sorted(ref.permutation(raw, m)[: self.terms["n_checks"]]), "evaluations")
+            size = 2 if self.terms["method"] == "crossfit" and self.draw["design"]["complements"] else 1
+            chosen = sorted(ref.permutation(raw, m // size)[: self.terms["n_checks"]])
+            same(evaluations, [size * i + side for i in chosen for side in range(size)], "evaluations")
             seed = ref.e_bytes(raw)
             for e, row in zip(evaluations, outputs, strict=True):
                 worst = max(abs(a - b) for a, b in zip(self.answers[e], row, strict=True))

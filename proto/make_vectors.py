@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from protocol.certificate.terms import Across, Assurance, Terms
+from protocol.certificate.terms import Across, Assurance, Method, Terms
 from protocol.claim import Claim, Figures
 from protocol.commitments import MerkleTree, PublicKey, SigningKey
 from protocol.encoding import PREFIX, Seed, canonical, digest
@@ -360,7 +360,7 @@ class Recorder:
 
 def sessions() -> list[dict[str, Any]]:
     """Return whole sessions, their outputs made up: SPEC 6 and 7."""
-    return [_audited(), _proved(), _aborted()]
+    return [_audited(), _crossfit(), _proved(), _aborted()]
 
 
 def _outputs(task: Task, n: int, salt: int) -> np.ndarray:
@@ -369,24 +369,36 @@ def _outputs(task: Task, n: int, salt: int) -> np.ndarray:
 
 
 def _audited() -> dict[str, Any]:
-    """Two looks, every answer recheckable: the verifier's own words are private."""
-    task = made_up_task()
+    """Two looks of families, every answer recheckable."""
     look = families(n_families=3, n_siblings=2, rho=0.5, complements=True)
+    return _answered("audited, two looks", look, Method.FAMILIES)
+
+
+def _crossfit() -> dict[str, Any]:
+    """Rounds A and B; whole pairs are rechecked."""
+    return _answered("cross-fit, rounds A and B", pairs(6), Method.CROSSFIT)
+
+
+def _answered(name: str, look: Design, method: Method) -> dict[str, Any]:
+    """The prover answers two rounds; the verifier's own words are private."""
+    task = made_up_task()
     terms = Terms(
-        epsilon=0.05, delta=0.05, across=Across.MEAN, assurance=Assurance.AUDITED, looks=(look, look), n_checks=4
-    )
-    session = Recorder(task)
+        epsilon=0.05, delta=0.05, across=Across.MEAN, assurance=Assurance.AUDITED, looks=(look, look), n_checks=4,
+        method=method,
+    )  # fmt: skip
+    session, size = Recorder(task), terms.check_size(look)
     session.verifier_says(Opening(version=1, nonce=bytes(range(16)), task_digest=task.digest))
     for round_ in range(2):
         session.verifier_says(Challenge(round=round_, draw=Draw(seed=seed_of(f"challenge {round_}"), design=look)))
         outputs = _outputs(task, look.n_evaluations, round_)
         session.prover_trains(outputs)
         check_seed = seed_of(f"spot check {round_}")
-        chosen = choose(check_seed, look.n_evaluations, terms.n_checks)
+        members = choose(check_seed, look.n_evaluations // size, terms.n_checks)
+        chosen = (size * members[:, None] + np.arange(size)).ravel()
         checked = Retrained(round=round_, check_seed=check_seed, evaluations=chosen, outputs=outputs[chosen])
         session.verifier_says(checked, private=True)
     session.verifier_says(Closing(outcome=Outcome.INCONCLUSIVE, reason="the outputs are made up"))
-    return _session_json("audited, two looks", session, terms)
+    return _session_json(name, session, terms)
 
 
 def _proved() -> dict[str, Any]:

@@ -289,6 +289,7 @@ def terms_digest(terms: Json) -> bytes:
         e_str(terms["assurance"]),
         e_list(looks),
         e_int(terms["n_checks"]),
+        e_str(terms["method"]),
     )
 
 

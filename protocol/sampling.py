@@ -69,11 +69,9 @@ class Design:
         return (self.keep_16 / (1 << 16)) ** 2
 
     def check_fits(self, task: Task) -> None:
-        """Raise :class:`MalformedMessage` unless the design's sides are those of the task's p."""
-        if self.complements != task.has_complements:
-            raise MalformedMessage(
-                f"design: expected complements exactly when p = 1/2, got {self.complements} at p = {task.p}"
-            )
+        """Raise :class:`MalformedMessage` if the design has complements and the task's p is not 1/2."""
+        if self.complements and not task.has_complements:
+            raise MalformedMessage(f"design: expected no complements but at p = 1/2, got some at p = {task.p}")
 
 
 def families(*, n_families: int, n_siblings: int, rho: float, complements: bool) -> Design:

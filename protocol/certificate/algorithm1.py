@@ -39,7 +39,7 @@ class Counts:
     """How many of everything Algorithm 1 asks for; exact integers, however large.
 
     rho : noise rate. pairs : correlated pairs at (rho, 2 rho, 0). fresh : subsets for the claim's error.
-    max_false_pairs : share of pairs that may be false; n_checks : spot checks that show it.
+    max_false_pairs : share of pairs that may be false; n_checks : spot checks a round that show it.
     largest : G, the norm that the claim is checked against.
     """
 
@@ -58,7 +58,7 @@ class Counts:
     @property
     def n_retrained(self) -> int:
         """Trainings done by the verifier."""
-        return self.n_checks + self.fresh
+        return 3 * self.n_checks + self.fresh
 
     def designs(self) -> tuple[Design, ...]:
         """Return the four rounds' designs.
@@ -105,7 +105,7 @@ def counts(*, epsilon: float, delta: float, b: float, largest: float) -> Counts:
     fresh = int(np.ceil((b + largest) ** 4 * level / (2 * (epsilon / 8) ** 2)))
     # A false pair moves a product by at most 2 b^2.
     false = epsilon / 16 / (2 * b**2 * total)
-    checks = int(np.ceil(np.log(4 / delta) / (false / 2)))  # two answers a pair; with replacement, so enough
+    checks = int(np.ceil(np.log(12 / delta) / (false / 2)))  # two answers a pair, three rounds; enough with replacement
     return Counts(
         rho=float(rho), pairs=(pairs[0], pairs[1], pairs[2]), fresh=max(fresh, 1), n_checks=checks,
         max_false_pairs=float(false), largest=largest,

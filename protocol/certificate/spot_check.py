@@ -44,21 +44,23 @@ def compare(
     tolerance: float,
     n_answers: int,
     delta: float,
+    size: int = 1,
 ) -> SpotCheck:
     """Compare the rechecked answers with what they should be.
 
-    An answer is false unless every |difference| is within ``tolerance``; written so that a NaN is false.
+    An answer is false unless every |difference| is within ``tolerance``; written so that a NaN is
+    false. ``size`` answers are drawn and counted together: a pair is false when either of its two is.
     """
     difference = np.abs(answered - retrained)
     false = ~(difference <= tolerance).all(axis=1)
     mismatches = tuple(int(e) for e in evaluations[false])
     return SpotCheck(
-        n_answers=n_answers,
-        n_checked=len(evaluations),
+        n_answers=n_answers // size,
+        n_checked=len(evaluations) // size,
         delta=delta,
         mismatches=mismatches,
         largest_difference=float(difference.max()),
-        most_false=None if mismatches else most_false(n_answers, len(evaluations), delta),
+        most_false=None if mismatches else most_false(n_answers // size, len(evaluations) // size, delta),
     )
 
 

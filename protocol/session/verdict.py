@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocol.certificate.families import FamiliesCertificate
+from protocol.certificate.judging import Certificate
 from protocol.certificate.spot_check import SpotCheck
-from protocol.certificate.terms import Terms
+from protocol.certificate.terms import Assurance, Method, Terms
 from protocol.encoding import Digest
 from protocol.errors import InternalError
 from protocol.session.messages import Outcome
@@ -27,7 +27,7 @@ class Verdict:
     task_digest: Digest
     claim_root: Digest | None
     reasons: tuple[str, ...]
-    certificate: FamiliesCertificate | None
+    certificate: Certificate | None
     spot_checks: tuple[SpotCheck, ...]
     n_retrainings: int
 
@@ -40,4 +40,11 @@ class Verdict:
     @property
     def assurance(self) -> str:
         """The words of THEORY 4: what the verdict holds under."""
-        return {"proved": "proved/asymptotic", "audited": "audited"}[self.terms.assurance.value]
+        match self.terms.method, self.terms.assurance:
+            case Method.CROSSFIT, _:
+                return "proved/finite-sample"
+            case Method.ALGORITHM1, _:
+                return "proved/algorithm1"
+            case _, Assurance.PROVED:
+                return "proved/asymptotic"
+        return "audited"

@@ -13,9 +13,10 @@ from jaxtyping import Float64
 
 from protocol.certificate import families, spot_check
 from protocol.certificate.families import FamiliesCertificate
-from protocol.certificate.readings import Readings, check_shapes, joined, read
+from protocol.certificate.judging import Answered, Certificate, Judge, judge_of
+from protocol.certificate.readings import check_shapes
 from protocol.certificate.spot_check import SpotCheck
-from protocol.certificate.terms import Assurance, Terms
+from protocol.certificate.terms import Method, Terms
 from protocol.commitments import MerkleTree, PublicKey
 from protocol.encoding import SEED_BYTES, Seed
 from protocol.errors import CommitmentError, InternalError, MalformedMessage, PeerError, Reason, TrainingError
@@ -54,9 +55,9 @@ class VerifierSession:
     """
 
     def __init__(self, *, task: Task, terms: Terms, prover_key: PublicKey | None = None) -> None:
-        for look in terms.looks:
-            look.check_fits(task)
-        families.check_design(terms.looks[0])
+        terms.check_fits(task)
+        if terms.method is Method.FAMILIES:
+            families.check_design(terms.looks[0])
         self._task, self._terms, self._prover_key = task, terms, prover_key
         self._machine = Machine()
         self._committed: ClaimCommitted | None = None
@@ -64,16 +65,17 @@ class VerifierSession:
         self._answers: Answers | None = None
         self._check_seed: Seed | None = None
         self._evaluations: np.ndarray = np.empty(0, dtype=np.int64)
-        self._readings: list[Readings] = []
+        self._judge: Judge | None = None
+        self._round = 0
         self._spot_checks: list[SpotCheck] = []
-        self._certificate: FamiliesCertificate | None = None
+        self._certificate: Certificate | None = None
         self._n_retrainings = 0
         self.transcript = Transcript(task.digest)
 
     @property
     def round(self) -> int:
-        """The look under way, from 0."""
-        return len(self._readings)
+        """The round under way, from 0."""
+        return self._round
 
     @property
     def is_over(self) -> bool:
@@ -148,16 +150,16 @@ class VerifierSession:
         signed.check_signature()  # V4
         signed.check_covers(committed.claim)  # V5
         self.transcript.append(Entry(Sender.PROVER, committed))
-        self._committed = committed
+        self._committed, self._judge = committed, judge_of(self._task, committed.claim, self._terms)
         return [DrawEntropy(SEED_BYTES)]  # only now does a challenge exist (THEORY 8)
 
     def _challenge(self, seed: Seed) -> list[Effect]:
         design = self._terms.looks[self.round]
         self._draw = Draw(seed=seed, design=design)
         challenge = Challenge(round=self.round, draw=self._draw)
-        audited = self._terms.assurance is Assurance.AUDITED
-        self._record(Sender.VERIFIER, challenge, private=not audited)
-        if audited:
+        answered = self._terms.is_answered(self.round)
+        self._record(Sender.VERIFIER, challenge, private=not answered)
+        if answered:
             return [Send(challenge)]
         self._check_seed = None
         self._evaluations = np.arange(design.n_evaluations, dtype=np.int64)
@@ -184,8 +186,9 @@ class VerifierSession:
 
     def _spot_check(self, seed: Seed) -> list[Effect]:
         draw, _ = self._open_round()
-        self._check_seed = seed
-        self._evaluations = choose(seed, draw.n_evaluations, self._terms.n_checks)
+        self._check_seed, size = seed, self._terms.check_size(draw.design)
+        chosen = choose(seed, draw.n_evaluations // size, self._terms.n_checks)
+        self._evaluations = (size * chosen[:, None] + np.arange(size)).ravel()
         return [Train(self.round, draw, self._evaluations)]
 
     def _take_retrained(self, outputs: Float64[np.ndarray, "k t"]) -> list[Effect]:
@@ -201,39 +204,38 @@ class VerifierSession:
         self._record(Sender.VERIFIER, retrained, private=True)
         self._n_retrainings += len(outputs)
         if self._answers is None:
-            return self._decide(draw, outputs)
+            return self._decide(draw, outputs, None)
         check = spot_check.compare(
             evaluations=self._evaluations,
             answered=self._answers.outputs[self._evaluations],
             retrained=outputs,
             tolerance=self._task.numerics.tolerance,
             n_answers=draw.n_evaluations,
-            delta=self._terms.delta_at(self.round),
+            delta=self._terms.check_delta_at(self.round),
+            size=self._terms.check_size(draw.design),
         )
         self._spot_checks.append(check)
         if check.mismatches:  # V11
             return self._close(Outcome.REJECT, _false_answers(check))
-        return self._decide(draw, self._answers.outputs)
+        merged = self._answers.outputs.copy()
+        merged[self._evaluations] = outputs
+        return self._decide(draw, merged, check)
 
-    def _decide(self, draw: Draw, outputs: Float64[np.ndarray, "m t"]) -> list[Effect]:
-        _, committed = self._open_round()
-        terms = self._terms
-        delta = terms.delta_at(self.round)
-        self._readings.append(read(self._task, committed.claim, draw, outputs))
+    def _decide(self, draw: Draw, outputs: Float64[np.ndarray, "m t"], check: SpotCheck | None) -> list[Effect]:
+        if self._judge is None:
+            raise InternalError("no claim is in, and yet there are outputs")
+        answered = Answered(draw=draw, outputs=outputs, trained=self._evaluations, spot_check=check)
+        self._certificate = certificate = self._judge.take(answered)
         self._answers = None
-        audited = terms.assurance is Assurance.AUDITED
-        self._certificate = certificate = families.certify(
-            joined(self._readings),
-            delta=delta,
-            across=terms.across,
-            tolerance=self._task.numerics.tolerance if audited else 0.0,
-        )
-        name, epsilon = f"relative gap ({terms.across.value})", terms.epsilon
+        self._round += 1
+        if certificate is None:
+            return [DrawEntropy(SEED_BYTES)]
+        name, epsilon = _statement(self._terms), self._terms.epsilon
         if certificate.upper_bound <= epsilon:  # V12
             return self._close(Outcome.ACCEPT, f"{name} is at most {certificate.upper_bound:.4g} <= {epsilon:g}")
         if certificate.lower_bound > epsilon:  # V13
             return self._close(Outcome.REJECT, f"{name} is at least {certificate.lower_bound:.4g} > {epsilon:g}")
-        if self.round < len(terms.looks):
+        if self.round < len(self._terms.looks):
             return [DrawEntropy(SEED_BYTES)]
         return self._close(Outcome.INCONCLUSIVE, _undecided(certificate, name, epsilon))
 
@@ -280,8 +282,14 @@ def _false_answers(check: SpotCheck) -> str:
     )
 
 
-def _undecided(certificate: FamiliesCertificate, name: str, epsilon: float) -> str:
-    if certificate.constant_targets:
+def _statement(terms: Terms) -> str:
+    if terms.method is Method.ALGORITHM1:
+        return "gap over the squared half range"
+    return f"relative gap ({terms.across.value})"
+
+
+def _undecided(certificate: Certificate, name: str, epsilon: float) -> str:
+    if isinstance(certificate, FamiliesCertificate) and certificate.constant_targets:
         first = certificate.constant_targets[0]
         return f"target {first} does not vary, so its relative gap is undefined: leave it out of the task"
     return (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from protocol.certificate.terms import Across, Assurance, Terms
+from protocol.certificate.terms import Across, Assurance, Method, Terms
 from protocol.commitments import PublicKey
 from protocol.commitments.signature import SIGNATURE_BYTES
 from protocol.errors import MalformedMessage
@@ -33,6 +33,11 @@ from protocol.wire.task_codec import task_from_proto, task_to_proto
 
 _ACROSS = {Across.MEAN: pb.ACROSS_MEAN, Across.EVERY: pb.ACROSS_EVERY}
 _ASSURANCE = {Assurance.PROVED: pb.ASSURANCE_PROVED, Assurance.AUDITED: pb.ASSURANCE_AUDITED}
+_METHOD = {
+    Method.FAMILIES: pb.METHOD_FAMILIES,
+    Method.CROSSFIT: pb.METHOD_CROSSFIT,
+    Method.ALGORITHM1: pb.METHOD_ALGORITHM1,
+}
 _SENDER = {Sender.PROVER: pb.SENDER_PROVER, Sender.VERIFIER: pb.SENDER_VERIFIER}
 _MESSAGE_FROM: dict[str | None, Callable[[pb.Entry], Message]] = {
     "opening": lambda entry: codec.opening_from_proto(entry.opening),
@@ -53,6 +58,7 @@ def terms_to_proto(terms: Terms) -> pb.Terms:
         assurance=_ASSURANCE[terms.assurance],
         looks=[codec.design_to_proto(look) for look in terms.looks],
         n_checks=terms.n_checks,
+        method=_METHOD[terms.method],
     )
 
 
@@ -67,6 +73,7 @@ def terms_from_proto(message: pb.Terms) -> Terms:
             assurance=enum_from_proto(_ASSURANCE, message.assurance, "terms' assurance"),
             looks=tuple(codec.design_from_proto(look) for look in message.looks),
             n_checks=message.n_checks,
+            method=enum_from_proto(_METHOD, message.method, "terms' method"),
         )
 
 

@@ -272,11 +272,10 @@ def test_a_design_that_no_verifier_draws_is_refused(change: dict[str, int], mess
         Design(**{"n_families": 3, "n_siblings": 2, "keep_16": 7, "complements": True, **change})
 
 
-def test_a_design_fits_a_task_when_its_sides_are_those_of_p() -> None:
-    with pytest.raises(MalformedMessage, match=r"exactly when p = 1/2, got True at p = 0\.25"):
+def test_a_design_has_complements_only_where_they_are_distributed_like_subsets() -> None:
+    with pytest.raises(MalformedMessage, match=r"expected no complements but at p = 1/2, got some at p = 0\.25"):
         pairs(3).check_fits(task_of(4, p=0.25))
-    with pytest.raises(MalformedMessage, match=r"exactly when p = 1/2, got False at p = 0\.5"):
-        pairs(3, complements=False).check_fits(task_of(4))
+    pairs(3, complements=False).check_fits(task_of(4))  # Algorithm 1 has none at p = 1/2
 
 
 @pytest.mark.parametrize("n_bytes", [0, 31, 33])

@@ -199,6 +199,25 @@ ASSURANCE_PROVED: Assurance.ValueType  # 1
 ASSURANCE_AUDITED: Assurance.ValueType  # 2
 Global___Assurance: _TypeAlias = Assurance  # noqa: Y015
 
+class _Method:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Method.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    METHOD_UNSPECIFIED: _Method.ValueType  # 0
+    METHOD_FAMILIES: _Method.ValueType  # 1
+    METHOD_CROSSFIT: _Method.ValueType  # 2
+    METHOD_ALGORITHM1: _Method.ValueType  # 3
+
+class Method(_Method, metaclass=_MethodEnumTypeWrapper): ...
+
+METHOD_UNSPECIFIED: Method.ValueType  # 0
+METHOD_FAMILIES: Method.ValueType  # 1
+METHOD_CROSSFIT: Method.ValueType  # 2
+METHOD_ALGORITHM1: Method.ValueType  # 3
+Global___Method: _TypeAlias = Method  # noqa: Y015
+
 class _Sender:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -1208,11 +1227,13 @@ class Terms(_message.Message):
     ASSURANCE_FIELD_NUMBER: _builtins.int
     LOOKS_FIELD_NUMBER: _builtins.int
     N_CHECKS_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
     epsilon: _builtins.float
     delta: _builtins.float
     across: Global___Across.ValueType
     assurance: Global___Assurance.ValueType
     n_checks: _builtins.int
+    method: Global___Method.ValueType
     @_builtins.property
     def looks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Design]: ...
     def __init__(
@@ -1224,10 +1245,11 @@ class Terms(_message.Message):
         assurance: Global___Assurance.ValueType = ...,
         looks: _abc.Iterable[Global___Design] | None = ...,
         n_checks: _builtins.int = ...,
+        method: Global___Method.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["across", b"across", "assurance", b"assurance", "delta", b"delta", "epsilon", b"epsilon", "looks", b"looks", "n_checks", b"n_checks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["across", b"across", "assurance", b"assurance", "delta", b"delta", "epsilon", b"epsilon", "looks", b"looks", "method", b"method", "n_checks", b"n_checks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

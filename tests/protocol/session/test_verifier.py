@@ -535,7 +535,7 @@ def test_training_that_was_not_asked_for_is_a_bug() -> None:
 
 def test_terms_that_do_not_fit_the_task_are_refused_before_anything_is_said() -> None:
     biased = task_of(12, p=0.25)
-    with pytest.raises(MalformedMessage, match="expected complements exactly when p = 1/2"):
+    with pytest.raises(MalformedMessage, match="expected no complements but at p = 1/2"):
         VerifierSession(task=biased, terms=terms())
     with pytest.raises(ArgumentError, match="at least 3 families of 2 siblings, got 30 of 1"):
         VerifierSession(task=TASK, terms=terms(design=pairs(30)))

@@ -1,0 +1,118 @@
+"""From rounds to a certificate: what each method asks of the rounds, so that a session need not know.
+
+A judge is given each round when it is answered and checked, and returns a certificate, or None
+while its method needs another round first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from protocol.certificate import algorithm1, crossfit, families
+from protocol.certificate.algorithm1 import Algorithm1Certificate
+from protocol.certificate.crossfit import CrossfitCertificate, Round
+from protocol.certificate.families import FamiliesCertificate
+from protocol.certificate.readings import Readings, joined, read
+from protocol.certificate.spot_check import SpotCheck
+from protocol.certificate.terms import Method, Terms
+from protocol.claim import Claim
+from protocol.sampling import Draw
+from protocol.task import Task
+
+Certificate: TypeAlias = FamiliesCertificate | CrossfitCertificate | Algorithm1Certificate
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answered:
+    """One round, answered and checked.
+
+    outputs : shape (m, T), in evaluation order; the verifier's own where it trained.
+    trained : shape (k,), the evaluations that the verifier trained itself, ascending.
+    spot_check : what they said of the others; None when the verifier trained all.
+    """
+
+    draw: Draw
+    outputs: Float64[np.ndarray, "m t"]
+    trained: Int64[np.ndarray, " k"]
+    spot_check: SpotCheck | None
+
+
+class Judge(Protocol):
+    """One claim's judge, for one session."""
+
+    def take(self, answered: Answered) -> Certificate | None:
+        """Return the certificate that the rounds so far give, or None if another must come first."""
+        ...
+
+
+def judge_of(task: Task, claim: Claim, terms: Terms) -> Judge:
+    """Return the judge of the terms' method."""
+    match terms.method:
+        case Method.FAMILIES:
+            return _FamiliesJudge(task, claim, terms)
+        case Method.CROSSFIT:
+            return _CrossfitJudge(task, claim, terms)
+        case Method.ALGORITHM1:
+            return _Algorithm1Judge(task, claim, terms)
+
+
+class _FamiliesJudge:
+    """A look at a time, families pooled."""
+
+    def __init__(self, task: Task, claim: Claim, terms: Terms) -> None:
+        self._task, self._claim, self._terms = task, claim, terms
+        self._readings: list[Readings] = []
+
+    def take(self, answered: Answered) -> FamiliesCertificate:
+        look = len(self._readings)
+        self._readings.append(read(self._task, self._claim, answered.draw, answered.outputs))
+        return families.certify(
+            joined(self._readings),
+            delta=self._terms.delta_at(look),
+            across=self._terms.across,
+            tolerance=self._task.numerics.tolerance if self._terms.is_answered(look) else 0.0,
+        )
+
+
+class _CrossfitJudge:
+    """Round A, then round B."""
+
+    def __init__(self, task: Task, claim: Claim, terms: Terms) -> None:
+        self._task, self._claim, self._terms = task, claim, terms
+        self._rounds: list[Round] = []
+
+    def take(self, answered: Answered) -> CrossfitCertificate | None:
+        check = answered.spot_check
+        self._rounds.append(
+            Round(
+                draw=answered.draw,
+                outputs=answered.outputs,
+                trained=np.unique(answered.trained // answered.draw.design.n_sides),
+                n_false=0 if check is None or check.most_false is None else check.most_false,
+                tolerance=0.0 if check is None else self._task.numerics.tolerance,
+            )
+        )
+        if len(self._rounds) < len(self._terms.looks):
+            return None
+        first, second = self._rounds
+        delta, across = self._terms.delta_at(1), self._terms.across
+        return crossfit.certify(self._task, self._claim, first, second, delta=delta, across=across)
+
+
+class _Algorithm1Judge:
+    """Three answered rounds and one of fresh subsets."""
+
+    def __init__(self, task: Task, claim: Claim, terms: Terms) -> None:
+        self._task, self._claim, self._terms = task, claim, terms
+        self._rounds: list[tuple[Draw, Float64[np.ndarray, "m t"]]] = []
+
+    def take(self, answered: Answered) -> Algorithm1Certificate | None:
+        self._rounds.append((answered.draw, answered.outputs))
+        if len(self._rounds) < len(self._terms.looks):
+            return None
+        epsilon, delta = self._terms.epsilon, self._terms.delta
+        return algorithm1.certify(self._task, self._claim, self._rounds, epsilon=epsilon, delta=delta)
