@@ -183,11 +183,6 @@ def answers_over(
     return unchecked(Answers, round=round_, outputs=outputs, root=root, signature=signature)
 
 
-def member_residuals(task: Task, claim: Claim, draw: Draw, outputs: np.ndarray) -> np.ndarray:
-    """Return output less the claim's prediction of it, for every evaluation; shape (m, T)."""
-    return outputs - predicted(task, claim, draw)
-
-
 def predicted(task: Task, claim: Claim, draw: Draw) -> np.ndarray:
     """Return the claim's prediction of every evaluation of ``draw``; shape (m, T)."""
     subsets = draw.subsets(task, np.arange(draw.n_evaluations, dtype=np.int64))
