@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from protocol.certificate import payouts
+from protocol.certificate.families import FamiliesCertificate
 from protocol.certificate.payouts import PayoutsCertificate
 from protocol.errors import DataError
 from protocol.session.messages import ClaimCommitted, Outcome
@@ -123,8 +124,7 @@ def certify(
     """
     claims = [entry.message for entry in transcript.entries if isinstance(entry.message, ClaimCommitted)]
     rounds = outputs_by_round(transcript)
-    false_answers = any(check.mismatches for check in verdict.spot_checks)
-    if verdict.certificate is None or false_answers or not claims or not _is_whole(verdict, rounds_read=len(rounds)):
+    if not claims or not _is_whole(verdict, rounds_read=len(rounds)):
         return None
     delta = verdict.terms.delta_at(len(rounds) - 1)
     return payouts.certify(task, claims[0].claim, rounds, groups, payouts_.stated, delta=delta)
@@ -138,10 +138,12 @@ def conclude(verdict: Verdict, certificate: PayoutsCertificate | None) -> Outcom
 
 
 def _is_whole(verdict: Verdict, *, rounds_read: int) -> bool:
-    """Whether the last round was read to its end: the certificate covers every family that was drawn."""
+    """Whether the certificate covers every family that was answered, which it does not when some answer was false."""
     certificate = verdict.certificate
+    if not isinstance(certificate, FamiliesCertificate):
+        return False
     drawn = sum(look.n_families for look in verdict.terms.looks[:rounds_read])
-    return certificate is not None and certificate.n_families == drawn
+    return certificate.n_families == drawn
 
 
 def _payment(row: list[str], where: str) -> tuple[str, float]:

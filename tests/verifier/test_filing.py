@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from protocol.commitments import SigningKey
+from protocol.encoding import Seed
 from protocol.errors import DataError, InternalError, StoreError
-from protocol.session.messages import Outcome
+from protocol.sampling import Draw, pairs
+from protocol.session.messages import Challenge, Outcome
 from protocol.session.recheck import recheck
 from tests.verifier.market import Market, MemoryProver
 from tests.verifier.test_audit import Met, terms
@@ -119,3 +121,9 @@ def test_a_missing_file_and_a_device_are_refused(tmp_path: Path) -> None:
         offline.read_bytes(tmp_path / "none", "claim file")
     with pytest.raises(DataError, match=r"expected a regular file"):
         offline.read_bytes(Path("/dev/zero"), "claim file")
+
+
+def test_a_claim_file_is_never_challenged(market: Market) -> None:
+    challenge = Challenge(round=0, draw=Draw(seed=Seed(bytes(32)), design=pairs(2)))
+    with pytest.raises(InternalError, match="cannot be challenged"):
+        offline.FileProver(market.committed()).exchange(challenge, on_progress=lambda _done, _total: None)

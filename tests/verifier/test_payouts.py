@@ -145,6 +145,21 @@ def test_false_answers_certify_no_payout(market: Market, tmp_path: Path) -> None
     assert (verdict.outcome, certificate) == (Outcome.REJECT, None)
 
 
+def test_false_answers_in_a_later_look_certify_no_payout(market: Market, tmp_path: Path) -> None:
+    asked = terms(Assurance.AUDITED, epsilon=0.004)  # too near the claim's own gap for one look
+    asked = replace(asked, looks=asked.looks * 2)
+    looks = []
+
+    def turn(outputs: np.ndarray) -> np.ndarray:
+        looks.append(len(outputs))
+        return outputs if len(looks) == 1 else np.clip(outputs * 1.1, -6, 6)
+
+    verdict, certificate = audited(market, stated(market, tmp_path, {}), asked, MemoryProver(market, answer=turn))
+    assert len(looks) == 2
+    assert verdict.certificate is not None, "that of the first look"
+    assert (verdict.outcome, certificate) == (Outcome.REJECT, None)
+
+
 def test_a_session_without_outputs_certifies_no_payout(market: Market, tmp_path: Path) -> None:
     gone = MemoryProver(market, fails={Challenge: TransportError("gone")})
     verdict, certificate = audited(market, stated(market, tmp_path, {}), terms(Assurance.AUDITED), gone)

@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from protocol.certificate.algorithm1 import Algorithm1Certificate
+from protocol.certificate.crossfit import CrossfitCertificate
+from protocol.certificate.families import FamiliesCertificate
 from protocol.certificate.terms import Across, Assurance, Terms
 from protocol.session.messages import Outcome
 from protocol.session.verdict import Verdict
@@ -25,6 +28,16 @@ from verifier.report import verdict as verdict_report
 from verifier.report.text import json_text, visible
 from verifier.report.verdict import Filed
 from verifier.verification import Asked
+
+BOUNDS = {"method", "lower", "upper"}
+ONE = np.array([0.25])
+CROSSFIT = CrossfitCertificate(
+    across=Across.MEAN, delta=0.05, n_pairs=(400, 500), n_false=(3, 4), upper=ONE, lower=ONE / 5, direction=ONE,
+    along=ONE, slack=ONE, second_moment=ONE, largest=ONE, clipping=ONE, variance_lower=ONE,
+)  # fmt: skip
+ALGORITHM1 = Algorithm1Certificate(
+    delta=0.05, mean_squared_error=0.5, total=0.75, degree_0=0.1, degree_1=0.2, upper_bound=0.25, lower_bound=0.05
+)
 
 
 def decided(market: Market, asked: Terms, **prover: Any) -> Verdict:
@@ -50,9 +63,22 @@ def test_the_keys_of_a_verdict_are_those_documented(market: Market) -> None:
     told = verdict_report.verdict_json(decided(market, terms(Assurance.AUDITED)), Filed())
     assert set(told) == documented("verify")
     assert isinstance(told["certificate"], dict)
-    assert set(told["certificate"]) == documented("certificate")
+    assert set(told["certificate"]) == BOUNDS | documented("families")
     assert isinstance(told["spot_checks"], list)
     assert [set(check) for check in told["spot_checks"]] == [documented("spot_checks")]
+
+
+@pytest.mark.parametrize("certificate", [CROSSFIT, ALGORITHM1])
+def test_every_methods_certificate_is_shown(market: Market, certificate: Any) -> None:
+    verdict = replace(decided(market, terms()), certificate=certificate)
+    told = verdict_report.verdict_json(verdict, Filed())["certificate"]
+    assert isinstance(told, dict)
+    assert set(told) == BOUNDS | documented(str(told["method"]))
+    assert (told["lower"], told["upper"]) == (0.05, 0.25)
+    shown = printed(verdict_report.print_verdict, verdict, Filed(), market.task)
+    assert "gap, at most" in shown
+    assert "95% sure" in shown
+    assert "Gaussian" not in shown
 
 
 def test_the_keys_of_a_plan_are_those_documented(market: Market) -> None:
@@ -63,7 +89,7 @@ def test_the_keys_of_a_plan_are_those_documented(market: Market) -> None:
 
 def test_an_infinite_bound_is_null(market: Market) -> None:
     verdict = decided(market, terms())
-    assert verdict.certificate is not None
+    assert isinstance(verdict.certificate, FamiliesCertificate)
     infinite = replace(verdict.certificate, upper=np.array([np.inf]))
     told = verdict_report.verdict_json(replace(verdict, certificate=infinite), Filed(seconds=float("nan")))
     read = json.loads(json_text(told))
@@ -86,7 +112,7 @@ def test_a_certificate_says_what_each_part_holds_under(market: Market, assurance
 def test_across_every_target_the_worst_is_shown(market: Market) -> None:
     asked = replace(terms(), across=Across.EVERY)
     verdict = decided(market, asked)
-    assert verdict.certificate is not None
+    assert isinstance(verdict.certificate, FamiliesCertificate)
     worst = int(np.argmax(verdict.certificate.upper))
     shown = printed(verdict_report.print_verdict, verdict, Filed(), market.task)
     assert f"target {worst}, the worst upper bound" in shown

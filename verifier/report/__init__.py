@@ -1,9 +1,10 @@
 """What the user reads: a verdict part by part, a plan, payouts, each as a table or as JSON.
 
-    text.py      how a number, a foreign text and a table are shown
-    verdict.py   the outcome and the certificate
-    plan.py      what a verification will cost
-    payouts.py   who is owed what
+    text.py          how a number, a foreign text and a table are shown
+    verdict.py       the outcome, why, and what it cost
+    certificate.py   the bounds, part by part, of each method
+    plan.py          what a verification will cost
+    payouts.py       who is owed what
 
 Owns the words and the keys; computes nothing that is not in what it is given. Whatever a prover or a file wrote is
 shown as one line without control characters, and never as markup.
@@ -19,9 +20,13 @@ Keys of ``--json``, stable:
     inspect   task_digest, task (TOML)
     recheck   as verify, transcript being the file read
 
-    certificate   relative_gap, lower, upper (the worst row), families_lower, projection_lower, mean_square_between,
-                  mean_square_within, degrees_between, degrees_within, n_families, n_siblings, rho, n_rows, worst_row,
-                  variance_error, allowance, intercept_error, constant_targets
+    certificate   method, lower, upper (of the worst row); then the method's own:
+    families      relative_gap, families_lower, projection_lower, mean_square_between, mean_square_within,
+                  degrees_between, degrees_within, n_families, n_siblings, rho, n_rows, worst_row, variance_error,
+                  allowance, intercept_error, constant_targets
+    crossfit      direction, along, slack, second_moment, largest, clipping, variance_lower, n_pairs, n_false, n_rows,
+                  worst_row
+    algorithm1    mean_squared_error, total, degree_0, degree_1
     spot_checks   n_answers, n_checked, n_mismatches, mismatches, largest_difference, most_false
     payouts       delta, n_outside, contributors: contributor, stated, due, lower, upper, outside, worth, worth_error
 

@@ -1,24 +1,23 @@
-"""The outcome of a session, and its certificate part by part: what each is, its value, what it holds under."""
+"""The outcome of a session, why, and what it cost."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from protocol.certificate.families import FamiliesCertificate
+from protocol.certificate.judging import Certificate
 from protocol.certificate.spot_check import SpotCheck
-from protocol.certificate.terms import Across, Assurance
+from protocol.certificate.terms import Assurance
 from protocol.session.messages import Outcome
 from protocol.session.verdict import Verdict
 from protocol.task import Task
 from protocol.wire.fields import one_line
-from verifier.report.text import STYLE, Json, finite, number, path_text, percent, plain, table_of
+from verifier.report.certificate import certificate_json, certificate_parts
+from verifier.report.text import STYLE, Json, finite, path_text, plain, table_of
 
 EXIT_STATUS = {Outcome.ACCEPT: 0, Outcome.REJECT: 1, Outcome.INCONCLUSIVE: 2}
 
@@ -46,8 +45,8 @@ def verdict_json(verdict: Verdict, filed: Filed) -> dict[str, Json]:
         "task_digest": verdict.task_digest.hex(),
         "claim_root": None if verdict.claim_root is None else verdict.claim_root.hex(),
         "n_retrainings": verdict.n_retrainings,
-        "n_answered": sum(check.n_answers for check in verdict.spot_checks),
-        "certificate": None if certificate is None else _certificate_json(certificate),
+        "n_answered": _n_answered(verdict),
+        "certificate": None if certificate is None else certificate_json(certificate),
         "spot_checks": [_spot_check_json(check) for check in verdict.spot_checks],
         "notes": list(filed.notes),
         "transcript": path_text(filed.transcript),
@@ -76,7 +75,7 @@ def print_outcome(outcome: Outcome, assurance: str, reasons: tuple[str, ...], co
 
 def print_filed(verdict: Verdict, filed: Filed, console: Console) -> None:
     """Print what was spent and where the files are."""
-    answered = sum(check.n_answers for check in verdict.spot_checks)
+    answered = _n_answered(verdict)
     spent = f"{verdict.n_retrainings} retrainings here" + (f", {answered} by the prover" if answered else "")
     console.print(spent + ("" if filed.seconds is None else f", {filed.seconds:.1f} s"))
     for note in filed.notes:
@@ -86,31 +85,10 @@ def print_filed(verdict: Verdict, filed: Filed, console: Console) -> None:
             console.print(Text(f"{name}: {one_line(str(path))}"), soft_wrap=True)
 
 
-def _certificate_table(verdict: Verdict, c: FamiliesCertificate, task: Task) -> Table:
-    row = _worst_row(c)
-    gaussian = "a family's residuals are jointly Gaussian"
-    audited = verdict.terms.assurance is Assurance.AUDITED
-    under = gaussian + (", the unchecked answers are right" if audited else "")
-    sure = f"{100 * (1 - c.delta):.4g}% sure, if {under}"
-    over = f"mean over {task.n_targets} targets" if c.across is Across.MEAN else f"target {row}, the worst upper bound"
+def _certificate_table(verdict: Verdict, certificate: Certificate, task: Task) -> Table:
     table = table_of("what", "value", "what it holds under")
-    table.add_row("relative gap, at most", number(c.upper[row]), sure)
-    table.add_row("relative gap, at least", number(c.lower_bound), "likewise")
-    table.add_row("  from the families", number(c.families_lower.max()), "as above, higher degrees taken off")
-    table.add_row("  along the claim itself", number(c.projection_lower.max()), "as above, what a rescaling would win")
-    table.add_row("relative gap, estimate", number(c.relative_gap[row]), over)
-    table.add_row("mean square between families", number(c.mean_square_between[row]), f"{c.degrees_between:g} degrees")
-    table.add_row("mean square within families", number(c.mean_square_within[row]), f"{c.degrees_within:g} degrees")
-    design = f"{c.n_families} families of {c.n_siblings}"
-    pairs = "each with its complement" if task.has_complements else f"p = {task.p:.4g}"
-    table.add_row("subsets drawn", design, f"rho = {c.rho:.3g}, {pairs}; drawn after the claim was committed")
-    sd = number(float(np.median(np.sqrt(c.variance))))
-    table.add_row("sd of the output", sd, f"median target; variance {percent(c.variance_error[row])} uncertain")
-    if audited:
-        table.add_row("tolerance, in sd", number(c.allowance[row]), "already in the bounds: what no check can see")
-    table.add_row(
-        "intercept error", number(_intercept(c)), "(E[f - g])^2 / Var f, mean over targets; no part of the gap"
-    )
+    for part in certificate_parts(certificate, task, audited=verdict.terms.assurance is Assurance.AUDITED):
+        table.add_row(*part)
     for check in verdict.spot_checks:
         table.add_row(*_spot_check_cells(check))
     return table
@@ -132,28 +110,11 @@ def _spot_check_cells(check: SpotCheck) -> tuple[str, str, str]:
     return "answers retrained here", found, left
 
 
-def _certificate_json(c: FamiliesCertificate) -> dict[str, Json]:
-    row = _worst_row(c)
-    return {
-        "relative_gap": finite(c.relative_gap[row]),
-        "lower": finite(c.lower_bound),
-        "upper": finite(c.upper_bound),
-        "families_lower": finite(c.families_lower.max()),
-        "projection_lower": finite(c.projection_lower.max()),
-        "mean_square_between": finite(c.mean_square_between[row]),
-        "mean_square_within": finite(c.mean_square_within[row]),
-        "degrees_between": c.degrees_between,
-        "degrees_within": c.degrees_within,
-        "n_families": c.n_families,
-        "n_siblings": c.n_siblings,
-        "rho": c.rho,
-        "n_rows": len(c.upper),
-        "worst_row": row,
-        "variance_error": finite(c.variance_error[row]),
-        "allowance": finite(c.allowance[row]),
-        "intercept_error": finite(_intercept(c)),
-        "constant_targets": list(c.constant_targets),
-    }
+def _n_answered(verdict: Verdict) -> int:
+    """Return how many trainings the prover did: those of the rounds that were answered and checked."""
+    terms = verdict.terms
+    answered = [look.n_evaluations for i, look in enumerate(terms.looks) if terms.is_answered(i)]
+    return sum(answered[: len(verdict.spot_checks)])
 
 
 def _spot_check_json(check: SpotCheck) -> dict[str, Json]:
@@ -165,12 +126,3 @@ def _spot_check_json(check: SpotCheck) -> dict[str, Json]:
         "largest_difference": finite(check.largest_difference),
         "most_false": check.most_false,
     }
-
-
-def _worst_row(c: FamiliesCertificate) -> int:
-    return int(np.argmax(c.upper))
-
-
-def _intercept(c: FamiliesCertificate) -> float:
-    varies = c.variance > 0
-    return float((c.intercept_error[varies] / c.variance[varies]).mean()) if varies.any() else math.nan
