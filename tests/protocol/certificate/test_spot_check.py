@@ -53,6 +53,15 @@ def test_most_false_is_the_largest_number_still_possible(m: int, data: st.DataOb
     assert most_false(m, k, delta) == naive_most_false(m, k, delta)
 
 
+@pytest.mark.parametrize(
+    ("m", "k", "delta", "c"), [(5, 1, 0.2, 4), (10, 8, 0.2, 1), (16, 2, 0.05, 12), (20, 1, 0.05, 19)]
+)
+def test_a_probability_of_delta_itself_is_still_possible(m: int, k: int, delta: float, c: int) -> None:
+    """Here the miss has probability 1/5 or 1/20 exactly, and its logarithm rounds to below delta's."""
+    assert miss(m, c, k) == Fraction(str(delta))
+    assert most_false(m, k, delta) == c
+
+
 @pytest.mark.parametrize(("m", "c", "k"), [(50_000_000, 1, 1), (50_000_000, 3, 7), (49_999_999, 2, 1_000_000)])
 def test_few_among_millions_are_found_as_seldom_as_they_are(m: int, c: int, k: int) -> None:
     """Log-gammas cancel here: they gave (50 million, 1, 1) six times its probability of 2e-8."""
