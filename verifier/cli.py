@@ -39,6 +39,7 @@ from protocol.task import Task
 from verifier import audit as loop
 from verifier import cli_options as options
 from verifier import filing, keys, payouts, retrain, verification
+from verifier.audit import Progressed
 from verifier.party import Party
 from verifier.progress import Bars
 from verifier.report import payouts as payouts_report
@@ -148,8 +149,16 @@ def _check_trusted(task: Task, where: str, task_file: Path | None, task_digest: 
     )
 
 
-def _prepare(task: Task, data: Path | None, device: str, threads: int | None) -> Retrainer:
-    return retrain.prepare(task, data=data, device=device, n_threads=threads)
+def _prepare(task: Task, data: Path | None, device: str, threads: int | None, *, shown: bool) -> Retrainer:
+    with Bars(shown=shown) as bars:  # seconds, most of them torch's own
+        bars(Progressed("loading the data", 0, 0))
+        return retrain.prepare(task, data=data, device=device, n_threads=threads)
+
+
+def _timed(retrainer: Retrainer) -> float:
+    with Bars(shown=True) as bars:
+        bars(Progressed("timing a pilot", 0, 0))
+        return retrainer.seconds_each()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,7 +273,7 @@ def plan(
             opened = loop.open_claim(party.prover, the_task)
             loop.leave(opened, "only a plan was asked for")
             figures = opened.figures
-    seconds_each = _prepare(the_task, data, device, threads).seconds_each() if pilot else None
+    seconds_each = _timed(_prepare(the_task, data, device, threads, shown=True)) if pilot else None
     asked = [
         Asked(
             epsilon=epsilon, delta=delta, across=across, assurance=assurance, max_retrainings=max_retrainings,
@@ -316,7 +325,7 @@ def verify(
     with closing(Party(address, claim, tls_ca=tls_ca, insecure=insecure)) as party:
         _check_trusted(party.task, party.where, task, task_digest)
         files = _files(key, transcript, scores_out)
-        retrainer = _prepare(party.task, data, device, threads)
+        retrainer = _prepare(party.task, data, device, threads, shown=not quiet)
         verified = _run_session(party, retrainer, asked, files, shown=not quiet)
     _show(verified.verdict, _filed(verified), party.task, as_json=as_json, quiet=quiet)
     if verified.unfiled is not None:
@@ -348,8 +357,8 @@ def recheck(
         _check_trusted(filed.task, str(transcript), task, task_digest)
     if verifier_key is not None and verification.parse_key(verifier_key, "verifier-key") != filed.public_key:
         raise DataError(f"{transcript}: expected the signature of the verifier that was named, got another key's")
+    again = _prepare(filed.task, data, device, threads, shown=not quiet) if retrain_too else None
     with Bars(shown=not quiet) as bars:
-        again = _prepare(filed.task, data, device, threads) if retrain_too else None
         show = loop.shown("retraining here", bars)
         try:
             verdict = decide_again(filed, None if again is None else lambda train: again(train, show))
@@ -400,7 +409,7 @@ def audit(
     with closing(Party(address, claim, tls_ca=tls_ca, insecure=insecure)) as party:
         _check_trusted(party.task, party.where, task, task_digest)
         files = _files(key, transcript)
-        retrainer = _prepare(party.task, data, device, threads)
+        retrainer = _prepare(party.task, data, device, threads, shown=not quiet)
         groups = payouts.held_units(paid, retrainer.dataset, party.task)
         verified = _run_session(party, retrainer, asked, files, shown=not quiet)
     certificate = payouts.certify(party.task, verified.verdict, verified.transcript, groups, paid)
