@@ -29,6 +29,26 @@ def t_quantile(alpha: float, degrees: float) -> float:
     return float(special.stdtrit(degrees, alpha))
 
 
+def trimmed_chi2_quantile(alpha: float, n: int, n_hidden: int) -> float:
+    """Return q with P(sum of the smallest n - c of n chi-squares of 1 degree < q) <= alpha; 0 when c >= n.
+
+    For every u the sum is at least sum_i min(X_i, u) - c u, and Chernoff's bound of the lower tail
+    of a sum of independent min(X_i, u) is exact in form; the best u and exponent of a grid are
+    taken. With c = 0 it is below the chi-square quantile by Chernoff's slack, about a tenth at n = 50.
+    """
+    if n_hidden >= n:
+        return 0.0
+    grid = np.linspace(-8, 8, 4001)
+    squares, weights = grid**2, np.exp(-(grid**2) / 2)
+    weights = weights / weights.sum()
+    rates = np.geomspace(0.02, 20.0, 60)
+    best = 0.0
+    for cap in (*np.linspace(0.5, 8.0, 31), 64.0):
+        moments = np.exp(-rates[:, None] * np.minimum(squares, cap)) @ weights
+        best = max(best, float(((np.log(alpha) - n * np.log(moments)) / rates).max()) - n_hidden * cap)
+    return best
+
+
 def contrast_upper(
     msb: Float64[np.ndarray, " r"],
     msw: Float64[np.ndarray, " r"],

@@ -21,6 +21,7 @@ divided by 1 + kappa/2, which is what kappa does to the variance of a mean squar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,28 @@ benchmarks/effective_degrees_hold_their_level.py."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Checked:
+    """What the verifier found when it retrained some of the prover's answers, all right (THEORY 7).
+
+    outputs, linear : shape (k, T); its own outputs, and the claim's sum_i theta_i (x_i - p) of the same subsets.
+    n_false : most answers, over all looks, that can be false all the same.
+    """
+
+    outputs: Float64[np.ndarray, "k t"]
+    linear: Float64[np.ndarray, "k t"]
+    n_false: int
+
+
+def joined_checks(parts: Sequence[Checked]) -> Checked:
+    """Return the checks of several looks as one."""
+    return Checked(
+        outputs=np.concatenate([part.outputs for part in parts]),
+        linear=np.concatenate([part.linear for part in parts]),
+        n_false=sum(part.n_false for part in parts),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class FamiliesCertificate:
     """Bounds on the relative gap, with every part that makes them up.
 
@@ -49,6 +72,8 @@ class FamiliesCertificate:
     relative_gap : point estimate, may be below 0.
     upper : with probability 1 - delta, over all rows at once, no relative gap is above it; infinite
         where Var f cannot be told from 0.
+    upper_despite_lies : the same when as many answers are false as the checks leave possible, wherever they are;
+        equal to ``upper`` when all was retrained.
     lower : likewise from below; the larger of ``families_lower`` and ``projection_lower``.
     mean_square_between, mean_square_within : MSB and MSW.
     variance : shape (T,); Var f, in the target's unit squared.
@@ -67,6 +92,7 @@ class FamiliesCertificate:
     degrees_within: float
     relative_gap: Float64[np.ndarray, " r"]
     upper: Float64[np.ndarray, " r"]
+    upper_despite_lies: Float64[np.ndarray, " r"]
     lower: Float64[np.ndarray, " r"]
     families_lower: Float64[np.ndarray, " r"]
     projection_lower: Float64[np.ndarray, " r"]
@@ -89,7 +115,9 @@ class FamiliesCertificate:
         return float(self.lower.max())
 
 
-def certify(readings: Readings, *, delta: float, across: Across, tolerance: float = 0.0) -> FamiliesCertificate:
+def certify(
+    readings: Readings, *, delta: float, across: Across, tolerance: float = 0.0, checked: Checked | None = None
+) -> FamiliesCertificate:
     """Return the certificate of a claim's readings.
 
     Parameters
@@ -99,6 +127,9 @@ def certify(readings: Readings, *, delta: float, across: Across, tolerance: floa
     across : one row for the mean over targets, or one row a target at delta / T each.
     tolerance : by how much any answer may be off, in the targets' unit; 0 when the verifier
         did every training itself.
+    checked : given when the outputs are a prover's answers. Var f is then estimated from the
+        verifier's own outputs, and MSW, which a few false answers could raise at will, is not
+        taken off MSB; what is left to a liar is to lower MSB, family by family.
 
     Raises
     ------
@@ -108,12 +139,18 @@ def certify(readings: Readings, *, delta: float, across: Across, tolerance: floa
     n_b, n_s = readings.n_families, readings.n_siblings
     _check_design(n_b, n_s, readings.rho)
     alpha = delta / (readings.n_targets if across is Across.EVERY else 1)
-    spread = _Spread(readings, tolerance)
+    spread = (
+        _spread_of_all(readings, tolerance) if checked is None else _spread_of_checked(readings, checked, tolerance)
+    )
     rows = _Rows(readings, spread, across)
     variance_error = bounds.mean_error(rows.variance_share, alpha)
-    upper = upper_bound_of(
-        rows.msb, rows.msw, variance_error, rows.allowance,
-        s=n_s, rho=readings.rho, n_b=rows.n_b, n_w=rows.n_w, alpha=alpha,
+    hidden = 0 if checked is None else checked.n_false
+    upper, despite = (
+        upper_bound_of(
+            rows.msb, rows.msw if checked is None else np.zeros_like(rows.msw), variance_error, rows.allowance,
+            s=n_s, rho=readings.rho, n_b=n, n_w=rows.n_w, alpha=alpha, n_hidden=lost,
+        )
+        for n, lost in ((rows.n_b, 0), (rows.n_b if hidden == 0 else float(n_b), hidden))
     )  # fmt: skip
     families_lower = _families_lower(rows, alpha / 2)
     projection_lower = _projection_lower(rows, alpha / 2)
@@ -128,6 +165,7 @@ def certify(readings: Readings, *, delta: float, across: Across, tolerance: floa
         degrees_within=rows.n_w,
         relative_gap=rows.factor * (rows.msb - rows.msw),
         upper=np.where(undefined, np.inf, upper),
+        upper_despite_lies=np.where(undefined, np.inf, despite),
         lower=np.where(undefined, 0.0, np.maximum(families_lower, projection_lower)),
         families_lower=families_lower,
         projection_lower=projection_lower,
@@ -170,32 +208,56 @@ class _Spread:
     Var g is known exactly. With f~ the centred output (its odd part at p = 1/2), the estimate
     is the mean of f~^2 - beta (g~^2 - Var g), plus the even part's variance: unbiased for a
     fixed beta, and for a good claim (beta near 1) several times less noisy than the plain
-    variance. beta is the regression of f~^2 on g~^2 over families, kept in [0, 1]; it is 0 where
+    variance. beta is the regression of f~^2 on g~^2 over samples, kept in [0, 1]; it is 0 where
     characters have heavy tails, since there a claim on one rare unit has g~^2 below Var g nearly
     always, and would inflate Var f.
+
+    ours, claims, evens : shape (n, T), one row an independent sample (a family, or a checked
+        answer): means of f~^2 and g~^2, and of the even part's square.
+    size : shape (T,), mean square of the outputs, for rounding.
     """
 
-    def __init__(self, readings: Readings, tolerance: float) -> None:
-        output = readings.output
-        if readings.even is None:
-            output = output - output.mean(axis=(0, 1))
-        ours = (output**2).mean(axis=1)
-        claims = (readings.linear**2).mean(axis=1)
+    def __init__(
+        self,
+        readings: Readings,
+        ours: Float64[np.ndarray, "n t"],
+        claims: Float64[np.ndarray, "n t"],
+        evens: Float64[np.ndarray, "n t"] | float,
+        size: Float64[np.ndarray, " t"],
+        tolerance: float,
+    ) -> None:
         centred = claims - claims.mean(axis=0)
         square = (centred**2).sum(axis=0)
         beta = np.clip((centred * ours).sum(axis=0) / np.where(square > 0, square, 1.0), 0.0, 1.0)
         if harmonic.excess_kurtosis(readings.p) > 0:
             beta = np.zeros_like(beta)
-        per_family = ours - beta * (claims - readings.claim_variance)
-        if readings.even is not None:
-            per_family = per_family + ((readings.even - readings.even.mean(axis=(0, 1))) ** 2).mean(axis=1)
-        variance = per_family.mean(axis=0)
-        size = readings.output**2 + (0.0 if readings.even is None else readings.even**2)
-        self.constant = ~(variance > np.maximum(tolerance**2, _ROUNDING**2 * size.mean(axis=(0, 1))))
+        samples = ours - beta * (claims - readings.claim_variance) + evens
+        variance = samples.mean(axis=0)
+        self.constant = ~(variance > np.maximum(tolerance**2, _ROUNDING**2 * size))
         self.variance = np.where(self.constant, 0.0, variance)
         self.scale = np.sqrt(np.where(self.constant, 1.0, variance))
-        self.per_family = per_family / self.scale**2
+        self.samples = samples / self.scale**2
         self.tolerance = tolerance
+
+
+def _spread_of_all(readings: Readings, tolerance: float) -> _Spread:
+    output = readings.output
+    size = (output**2).mean(axis=(0, 1))
+    evens: Float64[np.ndarray, "b t"] | float = 0.0
+    if readings.even is None:
+        output = output - output.mean(axis=(0, 1))
+    else:
+        evens = ((readings.even - readings.even.mean(axis=(0, 1))) ** 2).mean(axis=1)
+        size = size + (readings.even**2).mean(axis=(0, 1))
+    ours, claims = (output**2).mean(axis=1), (readings.linear**2).mean(axis=1)
+    return _Spread(readings, ours, claims, evens, size, tolerance)
+
+
+def _spread_of_checked(readings: Readings, checked: Checked, tolerance: float) -> _Spread:
+    """From the verifier's own outputs, one sample each: siblings and complements among them are few."""
+    ours = (checked.outputs - checked.outputs.mean(axis=0)) ** 2
+    size = (checked.outputs**2).mean(axis=0)
+    return _Spread(readings, ours, checked.linear**2, 0.0, size, tolerance)
 
 
 class _Rows:
@@ -220,7 +282,7 @@ class _Rows:
             allowance = allowance * np.sqrt(n_families / (n_families - 1))  # MSB's divisor is B - 1, the shift's B
         if across is Across.EVERY:
             self.msb, self.msw, self.undefined = outer, inner, spread.constant
-            self.variance_share, self.along, self.allowance = spread.per_family, along, allowance
+            self.variance_share, self.along, self.allowance = spread.samples, along, allowance
         else:
             weight = outer / outer.sum() if outer.sum() > 0 else np.full(len(outer), 1 / len(outer))
             self.msb, self.msw = outer.mean(keepdims=True), inner.mean(keepdims=True)
@@ -228,7 +290,7 @@ class _Rows:
                 self.n_b *= effective_rank(means) ** 0.5
                 self.n_w *= effective_rank((relative - relative.mean(axis=1, keepdims=True))[:, 0]) ** 0.5
             self.undefined = np.array([bool(spread.constant.any())])
-            self.variance_share = (spread.per_family @ weight)[:, None]
+            self.variance_share = (spread.samples @ weight)[:, None]
             self.along = along.mean(axis=1, keepdims=True)
             self.allowance = allowance.max(keepdims=True)  # the least varying target's sd suffers most
 
@@ -265,19 +327,26 @@ def upper_bound_of(
     n_b: float,
     n_w: float,
     alpha: float,
+    n_hidden: int = 0,
 ) -> Float64[np.ndarray, " r"]:
     """Return A/rho over Var f from above, after the worst that answers within the tolerance can have done to it.
 
     A shift of every residual by at most ``allowance`` a changes the norm of the family means by
     sqrt(s) a in sqrt(MSB), and that of the deviations by sqrt(s/(s-1)) a in sqrt(MSW); the sd of
-    f by a. All arguments are relative to Var f, as in :class:`FamiliesCertificate`.
+    f by a. All arguments are relative to Var f, as in :class:`FamiliesCertificate`. ``n_hidden``
+    families may have been made to vanish, the largest ones at worst; MSW must then be 0.
     """
     a, factor = allowance, 1 / (s * rho)
     msb = (np.sqrt(msb) + np.sqrt(s) * a) ** 2
     msw = np.maximum(np.sqrt(msw) - np.sqrt(s / (s - 1)) * a, 0.0) ** 2
+    if n_hidden == 0:
+        upper = bounds.contrast_upper(msb, msw, between=factor, within=factor, n_b=n_b, n_w=n_w, alpha=alpha)
+    else:
+        kept = bounds.trimmed_chi2_quantile(alpha, int(n_b), n_hidden)
+        upper = factor * msb * n_b / kept if kept > 0 else np.full_like(msb, np.inf)
     return bounds.ratio_upper(
         over=factor * (msb - msw),
-        over_upper=bounds.contrast_upper(msb, msw, between=factor, within=factor, n_b=n_b, n_w=n_w, alpha=alpha),
+        over_upper=upper,
         under=np.maximum(1 - a, 0.0) ** 2,
         under_lower=np.maximum(np.sqrt(np.maximum(1 - variance_error, 0.0)) - a, 0.0) ** 2,
     )

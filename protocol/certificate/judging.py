@@ -15,7 +15,7 @@ from jaxtyping import Float64, Int64
 from protocol.certificate import algorithm1, crossfit, families
 from protocol.certificate.algorithm1 import Algorithm1Certificate
 from protocol.certificate.crossfit import CrossfitCertificate, Round
-from protocol.certificate.families import FamiliesCertificate
+from protocol.certificate.families import Checked, FamiliesCertificate
 from protocol.certificate.readings import Readings, joined, read
 from protocol.certificate.spot_check import SpotCheck
 from protocol.certificate.terms import Method, Terms
@@ -61,20 +61,34 @@ def judge_of(task: Task, claim: Claim, terms: Terms) -> Judge:
 
 
 class _FamiliesJudge:
-    """A look at a time, families pooled."""
+    """A look at a time, families pooled, and what was checked of them."""
 
     def __init__(self, task: Task, claim: Claim, terms: Terms) -> None:
         self._task, self._claim, self._terms = task, claim, terms
         self._readings: list[Readings] = []
+        self._checked: list[Checked] = []
 
     def take(self, answered: Answered) -> FamiliesCertificate:
         look = len(self._readings)
         self._readings.append(read(self._task, self._claim, answered.draw, answered.outputs))
+        is_answered = self._terms.is_answered(look)
+        if is_answered:
+            self._checked.append(self._check(answered))
         return families.certify(
             joined(self._readings),
             delta=self._terms.delta_at(look),
             across=self._terms.across,
-            tolerance=self._task.numerics.tolerance if self._terms.is_answered(look) else 0.0,
+            tolerance=self._task.numerics.tolerance if is_answered else 0.0,
+            checked=families.joined_checks(self._checked) if is_answered else None,
+        )
+
+    def _check(self, answered: Answered) -> Checked:
+        subsets = answered.draw.subsets(self._task, answered.trained)
+        check = answered.spot_check
+        return Checked(
+            outputs=answered.outputs[answered.trained],
+            linear=(subsets - self._task.p) @ self._claim.scores.T,
+            n_false=0 if check is None or check.most_false is None else check.most_false,
         )
 
 

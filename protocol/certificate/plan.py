@@ -123,12 +123,16 @@ def best_within(
     audited = assurance is Assurance.AUDITED
     budget = max_answers if audited else max_retrainings
     first_delta = delta / 2 if n_looks > 1 else delta
-    shape = _Shape(task, across, epsilon, first_delta, outlook)
+    checks = _checks(n_looks, first_delta, n_checks, max_retrainings, max_answers) if audited else 0
+    shape = _Shape(task, across, epsilon, first_delta, outlook, checks)
     design = shape.cheapest(budget, power) or shape.strongest(budget)
-    looks = (design, *_later_looks(design, budget - design.n_evaluations, n_looks - 1))
-    checks = _checks(looks, delta, n_checks, max_retrainings) if audited else 0
+    if design.n_evaluations < checks:
+        n_families = -(-checks * design.n_families // design.n_evaluations)
+        design = replace(design, n_families=n_families)
+    looks = (design, *_later_looks(design, budget - design.n_evaluations, n_looks - 1, checks))
     terms = Terms(epsilon=epsilon, delta=delta, across=across, assurance=assurance, looks=looks, n_checks=checks)
-    last = _Shape(task, across, epsilon, terms.delta_at(len(looks) - 1), outlook).forecast(_pooled(looks))
+    shape_last = _Shape(task, across, epsilon, terms.delta_at(len(looks) - 1), outlook, checks * len(looks))
+    last = shape_last.forecast(_pooled(looks))
     total = sum(look.n_evaluations for look in looks)
     retrained = (checks, checks * len(looks)) if audited else (design.n_evaluations, total)
     return Plan(
@@ -153,9 +157,11 @@ def retrainings_needed(
 
 
 class _Shape:
-    """What the search holds fixed."""
+    """What the search holds fixed; n_checks is 0 when everything is retrained."""
 
-    def __init__(self, task: Task, across: Across, epsilon: float, delta: float, outlook: Outlook) -> None:
+    def __init__(
+        self, task: Task, across: Across, epsilon: float, delta: float, outlook: Outlook, n_checks: int = 0
+    ) -> None:
         if not 0 < epsilon < 1:
             raise ArgumentError(f"epsilon: expected a relative gap above 0 and below 1, got {epsilon}")
         if not 0 < delta < 1:
@@ -163,12 +169,14 @@ class _Shape:
         self.p, self.complements = task.p, task.has_complements
         self.n_rows = task.n_targets if across is Across.EVERY else 1
         self.epsilon, self.alpha, self.outlook = epsilon, delta / self.n_rows, outlook
+        self.n_checks = n_checks
 
     def design(self, n_families: int, n_siblings: int, rho: float) -> Design:
         return families(n_families=n_families, n_siblings=n_siblings, rho=rho, complements=self.complements)
 
     def forecast(self, design: Design) -> Forecast:
-        bound = _bounds(design.n_families, design.n_siblings, round(design.rho, 6), self.p, self.alpha, self.outlook)
+        kind = (design.n_families, design.n_siblings, round(design.rho, 6))
+        bound = _bounds(*kind, self.p, self.alpha, self.outlook, self.n_checks)
         accepted = float((bound <= self.epsilon).mean())
         return Forecast(median_bound=float(np.median(bound)), power=max(0.0, 1 - self.n_rows * (1 - accepted)))
 
@@ -216,7 +224,7 @@ class _Shape:
 
 @lru_cache(maxsize=4096)
 def _bounds(
-    n_families: int, n_siblings: int, rho: float, p: float, alpha: float, outlook: Outlook
+    n_families: int, n_siblings: int, rho: float, p: float, alpha: float, outlook: Outlook, n_checks: int
 ) -> Float64[np.ndarray, " q"]:
     """The upper bound at a grid of equally likely values of MSB and MSW, Var f's error at its expectation."""
     g, v, s = outlook.relative_gap, outlook.residual, n_siblings
@@ -225,21 +233,25 @@ def _bounds(
     n_b, n_w = degrees_of_freedom(n_families, s, p)
     msb = (v + (s - 1) * between) * np.array([bounds.chi2_quantile(q, n_b) for q in _GRID]) / n_b
     msw = (v - between) * np.array([bounds.chi2_quantile(q, n_w) for q in _GRID]) / n_w
-    # One subset's share in Var f varies by about 2 g~ r + (even part)^2; siblings share rho of it.
-    per_subset = 4 * v + 2 * (1 - min(outlook.r2, 1.0)) ** 2
-    error = np.sqrt(per_subset * (1 + (s - 1) * rho) / (s * n_families))
-    error = -bounds.t_quantile(alpha, n_families - 1) * error
+    rest = 1 - min(outlook.r2, 1.0)
+    if n_checks:  # as families.certify has it: MSW is not taken off, and Var f comes from the checks
+        msw, error = np.zeros_like(msw), np.sqrt((4 * rest + 2 * rest**2) / n_checks)
+        error = -bounds.t_quantile(alpha, n_checks - 1) * error
+    else:  # one subset's share in Var f varies by about 2 g~ r + (even part)^2; siblings share rho of it
+        error = np.sqrt((4 * v + 2 * rest**2) * (1 + (s - 1) * rho) / (s * n_families))
+        error = -bounds.t_quantile(alpha, n_families - 1) * error
     msb, msw = (axis.ravel() for axis in np.meshgrid(msb, msw))
     return upper_bound_of(
         msb, msw, np.full(len(msb), error), np.zeros(len(msb)), s=s, rho=rho, n_b=n_b, n_w=n_w, alpha=alpha
     )
 
 
-def _later_looks(design: Design, left: int, n_looks: int) -> list[Design]:
-    """Share what is left of the budget among the later looks, each at least one family."""
+def _later_looks(design: Design, left: int, n_looks: int, checks: int) -> list[Design]:
+    """Share what is left of the budget among the later looks, each at least one family and all of its checks."""
     per_family = design.n_evaluations // design.n_families
-    n_families = left // per_family
-    n_looks = min(n_looks, n_families)
+    least = max(1, -(-checks // per_family))
+    n_families = max(left, 0) // per_family
+    n_looks = min(n_looks, n_families // least)
     sizes = [n_families // n_looks + (i < n_families % n_looks) for i in range(n_looks)] if n_looks else []
     return [replace(design, n_families=size) for size in sizes]
 
@@ -248,13 +260,14 @@ def _pooled(looks: tuple[Design, ...]) -> Design:
     return replace(looks[0], n_families=sum(look.n_families for look in looks))
 
 
-def _checks(looks: tuple[Design, ...], delta: float, n_checks: int | None, max_retrainings: int) -> int:
-    fewest = min(look.n_evaluations for look in looks)
-    most = max(look.n_evaluations for look in looks)
+def _checks(n_looks: int, delta: float, n_checks: int | None, max_retrainings: int, max_answers: int) -> int:
+    """Answers to recheck in each look: what was asked for, or enough for MAX_FALSE_SHARE, within the budget."""
     if n_checks is None:
-        wanted = spot_check.checks_needed(most, int(MAX_FALSE_SHARE * most), delta / 2 ** (len(looks) - 1))
-        n_checks = min(wanted, fewest, max(1, max_retrainings // len(looks)))
-    if n_checks * len(looks) > max_retrainings:
-        needed = n_checks * len(looks)
+        wanted = spot_check.checks_needed(max_answers, int(MAX_FALSE_SHARE * max_answers), delta)
+        n_checks = min(wanted, max(2, max_retrainings // n_looks))
+    if n_checks < 2:
+        raise ArgumentError(f"n_checks: expected at least 2 answers to recheck in each look, got {n_checks}")
+    if n_checks * n_looks > max_retrainings:
+        needed = n_checks * n_looks
         raise BudgetError(f"expected a budget of at least {needed} retrainings for the checks, got {max_retrainings}")
     return n_checks

@@ -56,6 +56,9 @@ class Method(enum.Enum):
     ALGORITHM1 = "algorithm1"
 
 
+FAMILIES_P = (0.3, 0.7)
+"""Outside, a claim wrong on one unit that is rarely in, or out, is anything but Gaussian (THEORY 2.8)."""
+
 _N_ROUNDS = {Method.CROSSFIT: 2, Method.ALGORITHM1: 4}
 _CHECK_SHARE = 0.2  # of delta, spent on what clean checks leave possible where the certificate prices it in
 
@@ -121,6 +124,11 @@ class Terms:
             look.check_fits(task)
             if self.method is not Method.ALGORITHM1 and look.complements != task.has_complements:
                 raise ArgumentError(f"looks: expected complements exactly when p = 1/2, got p = {task.p}")
+        if self.method is Method.FAMILIES and not FAMILIES_P[0] <= task.p <= FAMILIES_P[1]:
+            raise ArgumentError(
+                f"families: expected p from {FAMILIES_P[0]} to {FAMILIES_P[1]}, where its level holds, got {task.p:g}: "
+                "use the crossfit certificate"
+            )
         if self.method is Method.ALGORITHM1 and task.n_targets != 1:
             raise ArgumentError(f"algorithm1: expected a task of one target, got {task.n_targets}: average them")
 
