@@ -9,7 +9,7 @@ import os
 import sys
 
 import hypothesis
-from jaxtyping import install_import_hook
+import jaxtyping
 
 import tests.shapes  # the hook looks its checker up by name, and imports no further than "tests" for it
 
@@ -19,7 +19,8 @@ CHECKED = ("protocol", "prover", "verifier")
 _early = sorted(name for name in sys.modules if name.split(".")[0] in CHECKED)
 if _early:
     raise RuntimeError(f"expected the shape checker to come first, got {_early[0]} imported before tests/conftest.py")
-install_import_hook(CHECKED, f"{tests.shapes.__name__}.{tests.shapes.arrays_only.__name__}")
+jaxtyping.jaxtyped = tests.shapes.where_arrays_are(jaxtyping.jaxtyped)
+jaxtyping.install_import_hook(CHECKED, f"{tests.shapes.__name__}.{tests.shapes.arrays_only.__name__}")
 
 hypothesis.settings.register_profile("local", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)

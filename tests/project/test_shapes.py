@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
+from protocol.certificate.terms import Terms
 from protocol.claim import Claim
 from protocol.encoding import Digest
 from protocol.errors import MalformedMessage
 from protocol.harmonic import gap
+from protocol.session.transcript import Transcript
 
 
 def test_a_wrong_shape_is_refused_under_pytest() -> None:
@@ -30,3 +32,11 @@ def test_what_a_dataclass_lets_through_is_checked_too() -> None:
 def test_a_dataclass_refuses_hostile_arrays_itself() -> None:
     with pytest.raises(MalformedMessage, match="intercepts"):
         Claim(task_digest=Digest(bytes(32)), intercepts=np.zeros(7), scores=np.zeros((2, 3)))
+
+
+def test_what_has_no_array_is_left_as_it_is() -> None:
+    """Wrapping it would check nothing and take most of a session's time."""
+    assert hasattr(gap, "__wrapped__")
+    assert hasattr(Claim.__init__, "__wrapped__")
+    for bare in (Terms.delta_at, Terms.__init__, Transcript.append):
+        assert not hasattr(bare, "__wrapped__")
