@@ -185,9 +185,9 @@ def leave(prover: Prover, text: str) -> None:
         return
 
 
-def outputs_by_round(transcript: Transcript) -> list[tuple[Draw, Float64[np.ndarray, "m t"]]]:
+def outputs_by_round(transcript: Transcript) -> list[tuple[Draw, Float64[np.ndarray, "_ t"]]]:
     """Return every challenge's draw and all its outputs: the verifier's own where it trained all, else the answers."""
-    rounds: list[tuple[Draw, Float64[np.ndarray, "m t"]]] = []
+    rounds: list[tuple[Draw, Float64[np.ndarray, "_ t"]]] = []
     draw: Draw | None = None
     for entry in transcript.entries:
         match entry.message:

@@ -145,7 +145,7 @@ class Algorithm1Certificate:
 
 
 def certify(
-    task: Task, claim: Claim, rounds: list[tuple[Draw, Float64[np.ndarray, "e 1"]]], *, epsilon: float, delta: float
+    task: Task, claim: Claim, rounds: list[tuple[Draw, Float64[np.ndarray, "_ 1"]]], *, epsilon: float, delta: float
 ) -> Algorithm1Certificate:
     """Return what Algorithm 1 concludes from its four rounds.
 

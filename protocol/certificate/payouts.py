@@ -56,7 +56,7 @@ class PayoutsCertificate:
 def certify(
     task: Task,
     claim: Claim,
-    rounds: Sequence[tuple[Draw, Float64[np.ndarray, "m t"]]],
+    rounds: Sequence[tuple[Draw, Float64[np.ndarray, "_ t"]]],
     groups: Bool[np.ndarray, "k n"],
     stated: Float64[np.ndarray, " k"],
     *,

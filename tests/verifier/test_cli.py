@@ -451,7 +451,7 @@ def test_payouts_are_audited_from_a_claim_file(
     market = contributors_market
     claim = market.claim_file(here / "a.claim")
     ran = run("audit", pay(market, here / "p.csv"), "--claim", claim, "--task", market.task_file, "--data", market.data)
-    assert ran.status == 0, ran.out
+    assert ran.status == 0, ran.err
     assert "payouts: ACCEPT  no stated amount is outside its interval" in ran.out
 
 

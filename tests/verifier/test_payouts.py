@@ -160,6 +160,20 @@ def test_false_answers_in_a_later_look_certify_no_payout(market: Market, tmp_pat
     assert (verdict.outcome, certificate) == (Outcome.REJECT, None)
 
 
+def test_looks_of_different_sizes_certify_payouts_together(market: Market, tmp_path: Path) -> None:
+    asked = terms(epsilon=0.004)  # too near the claim's own gap for one look
+    asked = replace(asked, looks=(asked.looks[0], replace(asked.looks[0], n_families=7)))
+    met = Met(market, MemoryProver(market), asked)
+    verdict = met.run()
+    paid = stated(market, tmp_path, {})
+    groups = payouts.held_units(paid, market.dataset, market.task)
+    for _ in range(10):  # the shape checker looks at one round, chosen at random
+        certificate = payouts.certify(market.task, verdict, met.session.transcript, groups, paid)
+        assert certificate is not None
+        assert certificate.n_families == 27
+        assert certificate.delta == verdict.terms.delta_at(1)
+
+
 def test_a_session_without_outputs_certifies_no_payout(market: Market, tmp_path: Path) -> None:
     gone = MemoryProver(market, fails={Challenge: TransportError("gone")})
     verdict, certificate = audited(market, stated(market, tmp_path, {}), terms(Assurance.AUDITED), gone)
