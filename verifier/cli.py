@@ -287,6 +287,7 @@ def plan(
         _Stdout().out(json_text({"plans": [plan_report.plan_json(each, costs) for each in plans]}))
     else:
         plan_report.print_plans(plans, costs, _Stdout())
+        plan_report.print_others(costs, plans[0].terms, _Stdout())
     return 0
 
 
@@ -302,6 +303,7 @@ def verify(
     delta: options.Delta = Asked.delta,
     across: options.AcrossTargets = Asked.across,
     assurance: options.AssuranceAsked = Asked.assurance,
+    certificate: options.CertificateAsked = Asked.method,
     max_retrainings: options.MaxRetrainings = Asked.max_retrainings,
     max_answers: options.MaxAnswers = Asked.max_answers,
     n_checks: options.NChecks = None,
@@ -319,8 +321,9 @@ def verify(
 ) -> int:
     """Challenge a claim, decide, and file the signed transcript. One of --task and --task-digest is required."""
     asked = Asked(
-        epsilon=epsilon, delta=delta, across=across, assurance=assurance, max_retrainings=max_retrainings,
-        max_answers=max_answers, n_checks=n_checks, n_looks=looks, prover_key=_named_key(prover_key),
+        epsilon=epsilon, delta=delta, across=across, assurance=assurance, method=certificate,
+        max_retrainings=max_retrainings, max_answers=max_answers, n_checks=n_checks, n_looks=looks,
+        prover_key=_named_key(prover_key),
     )  # fmt: skip
     with closing(Party(address, claim, tls_ca=tls_ca, insecure=insecure)) as party:
         _check_trusted(party.task, party.where, task, task_digest)

@@ -11,7 +11,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from protocol.certificate.terms import Across, Assurance
+from protocol.certificate.terms import Across, Assurance, Method
 
 Address: TypeAlias = Annotated[
     str | None, typer.Argument(metavar="HOST:PORT", help="Address of the prover's server.", show_default=False)
@@ -43,6 +43,13 @@ AssuranceAsked: TypeAlias = Annotated[
     Assurance,
     typer.Option(
         "--assurance", help="proved: every subset is retrained here. audited: the prover answers, some are rechecked."
+    ),
+]
+CertificateAsked: TypeAlias = Annotated[
+    Method,
+    typer.Option(
+        "--certificate",
+        help="families: few retrainings, asymptotic. crossfit: thousands, finite-sample. algorithm1: benchmarks only.",
     ),
 ]
 MaxRetrainings: TypeAlias = Annotated[

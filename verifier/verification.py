@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from protocol import taskfile
-from protocol.certificate import plan
+from protocol.certificate import crossfit_plan, plan
 from protocol.certificate.plan import Outlook, Plan
-from protocol.certificate.terms import Across, Assurance
+from protocol.certificate.terms import Across, Assurance, Method
 from protocol.claim import Figures
 from protocol.commitments import PublicKey, SigningKey
 from protocol.encoding import DIGEST_BYTES
@@ -53,6 +53,7 @@ class Asked:
     max_answers: int = 4000
     n_checks: int | None = None
     n_looks: int = 2
+    method: Method = Method.FAMILIES
     prover_key: PublicKey | None = None
 
     def plan(self, task: Task, figures: Figures | None) -> Plan:
@@ -67,6 +68,20 @@ class Asked:
         """
         if self.n_checks is not None and self.assurance is Assurance.PROVED:
             raise ArgumentError("n-checks: expected assurance audited, got proved, where every subset is retrained")
+        if self.method is Method.ALGORITHM1:
+            raise ArgumentError("certificate: expected families or crossfit, got algorithm1: see verifier plan for why")
+        if self.method is Method.CROSSFIT:
+            return crossfit_plan.best_within(
+                task,
+                epsilon=self.epsilon,
+                delta=self.delta,
+                across=self.across,
+                assurance=self.assurance,
+                outlook=Outlook.of(figures),
+                max_retrainings=self.max_retrainings,
+                max_answers=self.max_answers,
+                n_checks=self.n_checks,
+            )
         return plan.best_within(
             task,
             epsilon=self.epsilon,

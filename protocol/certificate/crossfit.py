@@ -166,7 +166,7 @@ class _Scale:
         # Any function of task and claim will do for a scale; sd g is near sd f for a good claim.
         self.scale = np.sqrt(linear + (self.half / 10) ** 2)
         sd = np.sqrt(linear * self.k)
-        self.level = sd * _clip_level(CLIP_ERROR)
+        self.level = sd * clip_level(CLIP_ERROR)
         self.moved = CLIP_ERROR * sd / self.scale
         # Without complements the residual holds the mean of f, which a constant brings near 0.
         mean = np.clip(claim.intercepts + task.p * claim.scores.sum(axis=1), task.targets.lo, task.targets.hi)
@@ -176,8 +176,8 @@ class _Scale:
 
 
 @lru_cache(maxsize=4)
-def _clip_level(error: float) -> float:
-    """z with E[(|l| - z)_+^2] <= error^2 for l sub-Gaussian(1): x^2 <= (2/(e s))^2 exp(s x), and two tails."""
+def clip_level(error: float) -> float:
+    """Return z with E[(|l| - z)_+^2] <= error^2 for l sub-Gaussian(1): x^2 <= (2/(e s))^2 exp(s x), and two tails."""
     rates = np.linspace(0.1, 12.0, 240)
     levels = np.linspace(0.5, 12.0, 1151)
     bound = (2 / (np.e * rates)) ** 2 * 2 * np.exp(rates**2 / 2 - rates * levels[:, None])
@@ -289,7 +289,7 @@ class _Row:
         side, alpha = order.then, self.alpha["S"] / (2 * len(self.orders))
         norm = float(np.sqrt(order.squares[self.targets].sum()) / self.root)
         along = order.along[:, self.targets] / (self.root * norm if norm > 0 else 1.0)
-        limit, hidden = _limit(self.largest, self.scale.k, side.m, alpha)
+        limit, hidden = clipped_at(self.largest, self.scale.k, side.m, alpha)
         products = np.clip((side.residual[:, self.targets] * along).sum(axis=1) / self.root, -limit, limit)
         reach = np.linalg.norm(along, axis=1)
         lies = np.linalg.norm(order.lies[:, self.targets], axis=1) / self.root * reach
@@ -305,10 +305,7 @@ class _Row:
         first, k = self.sides[0], self.scale.k
         m = sum(side.m for side in self.sides) if len(self.orders) == 2 else first.m
         tail = self.alpha["tail"] / 2
-        tau = float(np.sqrt(k * _square_quantile(tail / m)))
-        beyond = concentration.excess(tau, k) + tau * tail / m
-        moment = concentration.bounded_second_moment(second, self.largest, k)
-        slack = concentration.bernstein(moment, self.largest * tau, m, self.alpha["t"]) + self.largest * beyond
+        slack = slack_of(second, self.largest, k, m, self.alpha["t"], tail)
         if len(self.orders) == 2:
             return slack
         lie = self.norm((np.abs(first.f) + self.scale.reach) / self.scale.scale)
@@ -332,12 +329,20 @@ class _Row:
         return float((least * limit / scale**2).min()), float((most * half**2 / scale**2).max())
 
 
-def _limit(largest: float, k: float, m: int, alpha: float) -> tuple[float, float]:
-    """Where to clip the products, R tau, and R E[(a - tau)_+], which that hides; tau fixed by m and alpha."""
+def clipped_at(largest: float, k: float, m: int, alpha: float) -> tuple[float, float]:
+    """Return where to clip the products, R tau, and R E[(a - tau)_+], which that hides; tau fixed by m and alpha."""
     taus = np.linspace(1.5, 8.0, 66) * np.sqrt(k)
     hidden = np.array([concentration.excess(float(t), k) for t in taus])
     best = int(np.argmin(taus * -np.log(alpha) / m + hidden))
     return float(largest * taus[best]), float(largest * hidden[best])
+
+
+def slack_of(second: float, largest: float, k: float, m: int, alpha: float, tail: float) -> float:
+    """Return t without lies: Bernstein over m pairs where no a is beyond tau, and what lies beyond."""
+    tau = float(np.sqrt(k * _square_quantile(tail / m)))
+    beyond = concentration.excess(tau, k) + tau * tail / m
+    moment = concentration.bounded_second_moment(second, largest, k)
+    return concentration.bernstein(moment, largest * tau, m, alpha) + largest * beyond
 
 
 def _square_quantile(alpha: float) -> float:

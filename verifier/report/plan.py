@@ -6,10 +6,14 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
+from protocol.certificate import algorithm1, crossfit_plan
 from protocol.certificate.plan import Outlook, Plan
+from protocol.certificate.terms import Assurance, Method, Terms
 from protocol.claim import Figures
 from protocol.task import Task
 from verifier.report.text import Json, finite, number, percent, table_of
+
+_CROSSFIT_LIMIT = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,9 +98,34 @@ def print_plans(plans: list[Plan], costs: Costs, console: Console) -> None:
             )
 
 
+def print_others(costs: Costs, terms: Terms, console: Console) -> None:
+    """Print what the finite-sample certificates would take for the same epsilon and delta."""
+    outlook, asked = Outlook.of(costs.figures), f"epsilon {terms.epsilon:g}, delta {terms.delta:g}"
+    crossfit = crossfit_plan.best_within(
+        costs.task, epsilon=terms.epsilon, delta=terms.delta, across=terms.across, assurance=Assurance.PROVED,
+        outlook=outlook, max_retrainings=_CROSSFIT_LIMIT,
+    )  # fmt: skip
+    needs = (
+        f"{crossfit.n_retrained[0]:,} retrainings" if crossfit.sufficient else f"over {_CROSSFIT_LIMIT:,} retrainings"
+    )
+    console.print(f"finite-sample, {asked}: --certificate crossfit takes about {needs} here", soft_wrap=True)
+    half = crossfit_plan.HALF_RANGE_SD
+    paper = algorithm1.counts(epsilon=terms.epsilon, delta=terms.delta, b=half, largest=half)
+    console.print(
+        f"the paper's Algorithm 1, {asked}, one target of half range {half:g} sd: {paper.n_answers:.2g} trainings by "
+        f"the prover, {paper.n_retrained:.2g} here",
+        soft_wrap=True,
+    )
+
+
 def plan_line(plan: Plan) -> str:
     """Return the plan in one line."""
     design, n_looks = plan.terms.looks[0], len(plan.terms.looks)
+    if plan.terms.method is Method.CROSSFIT:
+        return (
+            f"plan: cross-fit, two rounds of {design.n_families} independent subsets, "
+            f"{plan.n_retrained[0]} retrainings here; expected bound {number(plan.first.median_bound)}"
+        )
     asked = f", {plan.n_answered[0]} trainings asked of the prover" if plan.n_answered[0] else ""
     first = "" if n_looks == 1 else f" in the first of {n_looks} looks"
     return (
