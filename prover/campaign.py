@@ -6,7 +6,7 @@ is saved before the first training. What is saved is never trained again, so a c
 killed goes on where it was, and one that is to be larger begins with what the smaller one did.
 
 Stages: a pilot; then, in turns, a fit whose own held-out figures say how many retrainings more
-the gap that is wanted takes (``prover.curve``), and those retrainings; until the fit's gap is
+the gap that is wanted takes (``prover.fitting.curve``), and those retrainings; until the fit's gap is
 there or the budget is spent.
 """
 
@@ -25,10 +25,10 @@ from protocol.encoding import SEED_BYTES, Seed
 from protocol.errors import ArgumentError
 from protocol.sampling import MAX_EVALUATIONS, Draw, pairs
 from protocol.task import Task
-from prover.curve import evaluations_needed
 from prover.engines import Done, Engine
-from prover.fit import MIN_EVALUATIONS, Fit, fit, judge
-from prover.heldout import Quality
+from prover.fitting.curve import evaluations_needed
+from prover.fitting.fit import MIN_EVALUATIONS, Fit, fit, judge
+from prover.fitting.heldout import Quality
 from prover.progress import Watcher, unwatched
 from prover.store import Store
 

@@ -251,9 +251,9 @@ def serve(
     import logging
 
     from prover.engines import local
-    from prover.limits import Limits
-    from prover.server import Tls, honest
-    from prover.server import serve as serve_until_told
+    from prover.serving.limits import Limits
+    from prover.serving.server import Tls, honest
+    from prover.serving.server import serve as serve_until_told
     from prover.store import Store
 
     if (tls_cert is None) != (tls_key is None):

@@ -14,7 +14,7 @@ from rich.table import Table
 from protocol.claim import Figures
 from protocol.task import Task
 from prover.campaign import MAX_CLIPPED, TRAIN, Goal, Outcome
-from prover.heldout import Quality
+from prover.fitting.heldout import Quality
 from prover.store import Store
 
 N_WORST = 5

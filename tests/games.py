@@ -1,7 +1,7 @@
 """Games with known answers: f as a function of the subset alone, its gap in closed form, no training.
 
-Each game is one target. ``weight_1`` is W_1 of f and ``best`` the inclusion weights that reach it; a claim's true gap is
-then ``harmonic.gap(claimed, best, p)``. Sizes are free: up to 100,000 units.
+Each game is one target and ``best`` its best inclusion weights; a claim's true gap is then
+``harmonic.gap(claimed, best, p)``. Sizes are free: up to 100,000 units.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ import numpy as np
 from protocol.certificate.terms import Assurance
 from protocol.errors import AttributionProofsError, StoreError
 from prover.engines import local
-from prover.live import Served
-from prover.server import serve
+from prover.serving.live import Served
+from prover.serving.server import serve
 from prover.store import Store
 from tests.adversaries.dishonest import DishonestProver
 from tests.adversaries.registry import BY_NAME

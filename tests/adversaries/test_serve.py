@@ -16,7 +16,7 @@ from protocol.errors import StoreError
 from protocol.session.messages import NONCE_BYTES, PROTOCOL_VERSION, ClaimCommitted, Opening
 from protocol.session.verdict import Verdict
 from protocol.task import Task
-from prover.live import Served
+from prover.serving.live import Served
 from prover.store import Store
 from tests.adversaries import registry
 from tests.adversaries.cheat import HONEST, Cheat

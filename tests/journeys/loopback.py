@@ -36,9 +36,9 @@ from protocol.session.verifier import VerifierSession
 from protocol.task import Task
 from prover.claiming import commit
 from prover.engines import Done, Engine, OnDone
-from prover.limits import Limits
-from prover.live import Served
-from prover.server import ProverServer, honest, serve
+from prover.serving.limits import Limits
+from prover.serving.live import Served
+from prover.serving.server import ProverServer, honest, serve
 from prover.store import Store
 from tests.games import Polynomial
 from tests.journeys import worlds

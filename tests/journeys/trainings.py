@@ -20,7 +20,7 @@ from protocol.session.messages import ClaimCommitted
 from protocol.task import Logistic, Task
 from protocol.training import Trainer, load
 from prover.claiming import commit
-from prover.fit import Fit, fit
+from prover.fitting.fit import Fit, fit
 from tests.adversaries.cheat import Outputs
 from tests.journeys.worlds import KEY, World
 

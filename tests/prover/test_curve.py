@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import InternalError
-from prover.curve import evaluations_needed, noise_from_moments, ridge_gap
+from prover.fitting.curve import evaluations_needed, noise_from_moments, ridge_gap
 
 signals = st.floats(1e-3, 1.0)
 noises = st.floats(1e-6, 2.0)

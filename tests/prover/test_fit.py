@@ -12,8 +12,8 @@ from sklearn.linear_model import Ridge
 from protocol import harmonic
 from protocol.claim import Claim
 from protocol.errors import ArgumentError
-from prover import fit as fitting
-from prover.fit import fit, judge
+from prover.fitting import fit as fitting
+from prover.fitting.fit import fit, judge
 from tests.games import Game, Majority, Parity, Polynomial, task_of
 
 

@@ -8,7 +8,7 @@ import torch
 
 from protocol import harmonic
 from protocol.errors import InternalError
-from prover.heldout import fitted_part, gap_estimate, gap_shares, quality, spread
+from prover.fitting.heldout import fitted_part, gap_estimate, gap_shares, quality, spread
 from tests.games import Parity, Polynomial
 
 

@@ -16,8 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from protocol.certificate.terms import Assurance
 from protocol.errors import ArgumentError, DataError, TransportError
 from protocol.session.messages import Outcome
-from prover.limits import Limits
-from prover.server import ProverServer, Tls
+from prover.serving.limits import Limits
+from prover.serving.server import ProverServer, Tls
 from prover.store import Store
 from tests.journeys.loopback import QUICK, GameEngine, fill_with_game, served_from, server, terms, verify
 from verifier.client import ProverClient

@@ -37,10 +37,10 @@ from protocol.wire.generated import attribution_pb2 as pb
 from protocol.wire.limits import MAX_MESSAGE_BYTES
 from prover.database import guarded
 from prover.engines import Done, OnDone
-from prover.journal import N_PREAMBLE
-from prover.limits import Limits
-from prover.live import Served
-from prover.server import ProverServer
+from prover.serving.journal import N_PREAMBLE
+from prover.serving.limits import Limits
+from prover.serving.live import Served
+from prover.serving.server import ProverServer
 from prover.store import Store
 from tests.journeys.loopback import WORLD, GameEngine, fill_with_game, played, served_from, server
 
@@ -284,14 +284,6 @@ def test_two_rounds_are_answered_in_one_session(caller: Caller) -> None:
     for round_ in (0, 1):
         caller.submit(1, round_=round_, seed=round_)
         assert caller.watch(1, round_=round_)[-1].HasField("committed")
-
-
-def test_a_design_that_the_task_does_not_allow_is_malformed(caller: Caller) -> None:
-    caller.open(1)
-    singles = families(n_families=5, n_siblings=2, rho=0.5, complements=False)
-    status, reason, text = caller.refused("Submit", challenge(1, design=singles))
-    assert (status, reason) == ("INVALID_ARGUMENT", Reason.MALFORMED)
-    assert "complements" in text
 
 
 def test_closing_twice_closes_once_and_another_closing_is_refused(caller: Caller) -> None:

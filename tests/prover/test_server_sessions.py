@@ -20,12 +20,12 @@ from protocol.wire.codec import session_id_of
 from protocol.wire.generated import attribution_pb2 as pb
 from prover.claiming import commit
 from prover.engines import Done, OnDone
-from prover.limits import Limits
-from prover.live import Round
-from prover.server import honest
-from prover.sessions import Sessions
+from prover.serving.limits import Limits
+from prover.serving.live import Round
+from prover.serving.server import honest
+from prover.serving.sessions import Sessions
+from prover.serving.worker import Worker
 from prover.store import Store
-from prover.worker import Worker
 from tests.journeys.loopback import WORLD, GameEngine, fill_with_game, played, served_from, server
 
 LIMITS = Limits(max_sessions=3, max_queued_rounds=8, idle_timeout_s=60.0)

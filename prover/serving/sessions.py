@@ -17,11 +17,11 @@ from protocol.errors import Reason, Refused
 from protocol.session.messages import Challenge, ClaimCommitted, Opening
 from protocol.wire.codec import nonce_from_session_id, session_id_of
 from protocol.wire.fields import FLOAT_BYTES
-from prover.journal import Journal
-from prover.limits import Limits
-from prover.live import LiveSession, Served
+from prover.serving.journal import Journal
+from prover.serving.limits import Limits
+from prover.serving.live import LiveSession, Served
+from prover.serving.worker import Worker
 from prover.store import Store
-from prover.worker import Worker
 
 
 @dataclass(kw_only=True)

@@ -27,8 +27,8 @@ from protocol.task import Task
 from protocol.wire.errors import message_of
 from protocol.wire.fields import FLOAT_BYTES
 from prover.engines import Done, Engine
-from prover.journal import Journal, Record
-from prover.worker import Worker
+from prover.serving.journal import Journal, Record
+from prover.serving.worker import Worker
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 
 from protocol.errors import Reason, Refused
-from prover.refusals import fail
+from prover.serving.refusals import fail
 
 
 class StreamLimits:

@@ -35,12 +35,12 @@ from protocol.session.prover import ProverSession
 from protocol.task import Task
 from protocol.wire.limits import MAX_MESSAGE_BYTES
 from prover.engines import Engine
-from prover.limits import Limits
-from prover.live import Served
-from prover.servicer import SERVICE, Servicer
-from prover.sessions import Sessions
+from prover.serving.limits import Limits
+from prover.serving.live import Served
+from prover.serving.servicer import SERVICE, Servicer
+from prover.serving.sessions import Sessions
+from prover.serving.streams import StreamLimits
 from prover.store import Store
-from prover.streams import StreamLimits
 
 logger = logging.getLogger(__name__)
 

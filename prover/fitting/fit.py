@@ -4,7 +4,7 @@ At p = 1/2 the scores are fitted to odd parts, y = (f(x) - f(1-x))/2 on x - 1/2,
 of the intercept and of every even interaction (THEORY 2); else to f less its mean on x - p.
 
 Letters: n independent evaluations, N units, T targets, d = min(n, N), lambda the penalty on
-Fourier coefficients (so that the best is about v N / W_1 whatever n is; ``prover.curve``).
+Fourier coefficients (so that the best is about v N / W_1 whatever n is; ``prover.fitting.curve``).
 
 The characters' n x N matrix is replaced, for n < N, by its image under an isometry, n x n, made a
 block of units at a time. Each penalty is one Cholesky factorisation a fold (measured at d = 1000:
@@ -26,8 +26,8 @@ from protocol.claim import Claim, Figures
 from protocol.errors import ArgumentError
 from protocol.harmonic import characters, weights_from_coefficients
 from protocol.task import Task
-from prover.curve import noise_from_moments, ridge_gap
-from prover.heldout import Quality, Spread, fitted_part, gap_estimate, quality, spread
+from prover.fitting.curve import noise_from_moments, ridge_gap
+from prover.fitting.heldout import Quality, Spread, fitted_part, gap_estimate, quality, spread
 
 N_FOLDS = 5
 MIN_EVALUATIONS = 4 * N_FOLDS
@@ -45,7 +45,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Moments:
-    """What planning needs, as shares of Var f and means over targets (``prover.curve``).
+    """What planning needs, as shares of Var f and means over targets (``prover.fitting.curve``).
 
     signal : W_1. noise : v, the variance in what is fitted that no scores explain.
     """
@@ -60,7 +60,7 @@ class Fit:
 
     quality : held-out figures per target, by cross-validation: those of claims fitted to
         1 - 1/K of the evaluations, so a little worse than the claim's own.
-    figures : means over targets, moved from 1 - 1/K of the evaluations to all of them by ``prover.curve``.
+    figures : means over targets, moved from 1 - 1/K of the evaluations to all of them by ``prover.fitting.curve``.
     penalty : the lambda chosen. n_evaluations : n. moments : for planning.
     """
 

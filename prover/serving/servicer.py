@@ -31,10 +31,10 @@ from protocol.wire.codec import (
 from protocol.wire.fields import parse, require_present
 from protocol.wire.generated import attribution_pb2 as pb
 from protocol.wire.task_codec import task_to_proto
-from prover.limits import Limits
-from prover.live import Served
-from prover.refusals import Stopping, fail
-from prover.sessions import Sessions
+from prover.serving.limits import Limits
+from prover.serving.live import Served
+from prover.serving.refusals import Stopping, fail
+from prover.serving.sessions import Sessions
 
 M = TypeVar("M", bound=Message)
 
