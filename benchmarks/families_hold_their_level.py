@@ -35,7 +35,17 @@ from protocol.task import Task
 from protocol.training import Trainer
 
 EPSILON, DELTA = 0.05, 0.05
-DESIGNS = [(10, 2, 0.7), (12, 2, 0.7), (15, 2, 0.7), (25, 2, 0.5), (50, 2, 0.5), (25, 8, 0.3)]
+DESIGNS = [
+    (4, 2, 0.7),
+    (6, 2, 0.7),
+    (8, 2, 0.7),
+    (10, 2, 0.7),
+    (12, 2, 0.7),
+    (15, 2, 0.7),
+    (25, 2, 0.5),
+    (50, 2, 0.5),
+    (25, 8, 0.3),
+]
 
 
 def claims_of(task: Task, trainer: Trainer, gaps_at: tuple[np.ndarray, np.ndarray]) -> dict[str, Claim]:
@@ -123,7 +133,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=300)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    console = Console()
+    console = Console(width=230)
     task, trainer = digits_task()
     reference = outputs_of(task, trainer, seed_of("reference", 0), 20_000)
     claims = claims_of(task, trainer, reference)
