@@ -1,7 +1,7 @@
-"""An inverse of one multinomial logistic Hessian, applied to many vectors at once.
+"""The inverse of a mean of multinomial logistic Hessians, applied to many vectors at once.
 
-The Hessian at probabilities P with row weights in them is, for classes c and k,
-sum_i (P_ic [c = k] - P_ic P_ik) x_i x_i^T + l2 [c = k]. How much of it is inverted depends on its
+A model's Hessian is, for classes c and k, sum_i P_ic ([c = k] - P_ik) x_i x_i^T + l2 [c = k], with
+P its probabilities. How much of it is inverted depends on its
 size alone, so that it cannot change with the batch: all of it up to ``MAX_FULL`` numbers a side;
 else one block a class up to ``MAX_BLOCK``; else its diagonal.
 """
@@ -9,7 +9,7 @@ else one block a class up to ``MAX_BLOCK``; else its diagonal.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 MAX_FULL = 2048
@@ -20,30 +20,34 @@ MAX_BLOCK = 4096
 
 
 class Preconditioner:
-    """The (partial) inverse Hessian of cross-entropy + l2/2 |W|^2 at given probabilities.
+    """The (partial) inverse of the mean of some models' Hessians of cross-entropy + l2/2 |W|^2.
 
     Parameters
     ----------
     x : shape (n, D), float64.
-    probabilities : shape (C, n), of each class at each row. They sum to the row's weight.
+    probabilities : shape (b, C, n), of each class at each row, times the row's weight in the model.
     l2 : the penalty, above 0.
+    working : the precision of the vectors that it is applied to.
     """
 
-    def __init__(self, x: Float64[Tensor, "n d"], probabilities: Float64[Tensor, "c n"], l2: float) -> None:
-        n_classes, d = len(probabilities), x.shape[1]
+    def __init__(
+        self, x: Float64[Tensor, "n d"], probabilities: Float64[Tensor, "b c n"], l2: float, working: torch.dtype
+    ) -> None:
+        n_classes, d = probabilities.shape[1], x.shape[1]
         # A row that is out weighs 0, and so does its share of any class.
-        weight = probabilities.sum(dim=0).clamp(min=1e-300)
+        shares = probabilities / probabilities.sum(dim=1, keepdim=True).clamp(min=1e-300)
         if n_classes * d <= MAX_FULL:
-            self._blocks = _inverse(_full(x, probabilities, weight), l2).unsqueeze(0)
-        elif d <= MAX_BLOCK:
-            curvature = probabilities * (1 - probabilities / weight)
-            self._blocks = torch.stack([_inverse((x.T * row) @ x, l2) for row in curvature])
+            self._blocks = _inverse(_full(x, probabilities, shares), l2).unsqueeze(0)
         else:
-            curvature = probabilities * (1 - probabilities / weight)
-            self._blocks = 1 / (curvature @ x.square() + l2).unsqueeze(1)
+            curvature = (probabilities * (1 - shares)).mean(dim=0)
+            if d <= MAX_BLOCK:
+                self._blocks = torch.stack([_inverse((x.T * row) @ x, l2) for row in curvature])
+            else:
+                self._blocks = 1 / (curvature @ x.square() + l2).unsqueeze(1)
+        self._blocks = self._blocks.to(working)
         self._diagonal = d > MAX_BLOCK and n_classes * d > MAX_FULL
 
-    def __call__(self, v: Float64[Tensor, "m k"]) -> Float64[Tensor, "m k"]:
+    def __call__(self, v: Float[Tensor, "m k"]) -> Float[Tensor, "m k"]:
         """Return the inverse times each of the m vectors of ``v``, whose k = C D numbers run class by class."""
         if self._diagonal:
             return v * self._blocks.flatten()
@@ -54,14 +58,14 @@ class Preconditioner:
 
 
 def _full(
-    x: Float64[Tensor, "n d"], probabilities: Float64[Tensor, "c n"], weight: Float64[Tensor, " n"]
+    x: Float64[Tensor, "n d"], probabilities: Float64[Tensor, "b c n"], shares: Float64[Tensor, "b c n"]
 ) -> Float64[Tensor, "cd cd"]:
-    n_classes, d = len(probabilities), x.shape[1]
+    n_classes, d = probabilities.shape[1], x.shape[1]
     hessian = x.new_zeros(n_classes, d, n_classes, d)
     for c in range(n_classes):
         for k in range(c + 1):
-            row = probabilities[c] * ((1.0 if c == k else 0.0) - probabilities[k] / weight)
-            block = (x.T * row) @ x
+            row = probabilities[:, c] * ((1.0 if c == k else 0.0) - shares[:, k])
+            block = (x.T * row.mean(dim=0)) @ x
             hessian[c, :, k], hessian[k, :, c] = block, block.T
     return hessian.reshape(n_classes * d, n_classes * d)
 

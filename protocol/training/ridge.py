@@ -75,7 +75,7 @@ class RidgeSolver:
         x, y, n = sums[:, -(d + c + 1) :].split([d, c, 1], dim=1)
         x_mean, y_mean = x / n.clamp(min=1), y / n.clamp(min=1)
         covariance = torch.baddbmm(
-            sums[:, self._square].reshape(-1, d, d), x.unsqueeze(2), x_mean.unsqueeze(1), alpha=-1
+            sums.index_select(1, self._square).reshape(-1, d, d), x.unsqueeze(2), x_mean.unsqueeze(1), alpha=-1
         )
         covariance.diagonal(dim1=1, dim2=2).add_(self._l2)
         factor, failed = torch.linalg.cholesky_ex(covariance)
@@ -83,8 +83,9 @@ class RidgeSolver:
         intercepts = y_mean + self._y_mean - torch.bmm(x_mean.unsqueeze(1), weights).squeeze(1)
         flat = self._x_target @ weights.permute(1, 0, 2).reshape(d, -1)
         scores = flat.reshape(-1, len(subsets), c).permute(1, 0, 2) + intercepts.unsqueeze(1)
-        scores = torch.where((n > 0).unsqueeze(2), scores, 0.0)
-        return torch.where((failed == 0)[:, None, None], scores, torch.nan)
+        scores[n[:, 0] == 0] = 0.0
+        scores[failed != 0] = torch.nan
+        return scores
 
     def _subset_sums(self, subsets: Bool[Tensor, "m n"]) -> Float64[Tensor, "m k"]:
         if self._unit_sums is not None:
