@@ -15,7 +15,7 @@ from tests.adversaries.cheat import Cheat, Defence, Scene, broken_protocol
 class OutOfRangeAnswers(Cheat):
     """Raises one subset's answer and its complement's alike, past the upper end of the range.
 
-    The odd part stays as it was while Var f grows, and what is bounded is the gap's share of Var f.
+    The odd part, which the bound is made of, stays as it was: nothing but the range and the spot checks can see it.
     """
 
     name = "out-of-range-answers"

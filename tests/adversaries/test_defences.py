@@ -45,17 +45,33 @@ def world() -> World:
     return of_game(Polynomial(n_units=64, w1=0.93, w2=0.055, w3=0.015), n_targets=1, noise=0.0)
 
 
-def small(assurance: Assurance, n_checks: int = 1, epsilon: float = 0.05, delta: float = DELTA) -> Terms:
-    return terms(assurance, n_families=15, n_siblings=2, rho=0.6, n_checks=n_checks, epsilon=epsilon, delta=delta)
+def small(
+    assurance: Assurance, n_checks: int = 20, epsilon: float = 0.05, delta: float = DELTA, n_families: int = 15
+) -> Terms:
+    """Few subsets, and yet enough of them checked to know Var f."""
+    return terms(
+        assurance, n_families=n_families, n_siblings=2, rho=0.6, n_checks=n_checks, epsilon=epsilon, delta=delta
+    )
+
+
+LENIENT = terms(Assurance.AUDITED, n_families=10, n_siblings=4, rho=0.7, n_checks=20, delta=0.3)
+"""A claim of gap epsilon has a chance here that is worth coming back for."""
 
 
 def without(method: str, check: str, instead: str = "False") -> type[VerifierSession]:
-    """Return the verifier with the condition ``check`` of one of its methods replaced."""
+    """Return the verifier with the piece ``check`` of one of its methods replaced."""
     source = textwrap.dedent(inspect.getsource(getattr(VerifierSession, method)))
     assert source.count(check) == 1, f"{method} has no line {check!r} any more"
     scope: dict[str, Callable[..., object]] = {}
     exec(source.replace(check, instead), vars(verifier), scope)  # noqa: S102  our own source
     return type("Weakened", (VerifierSession,), {method: scope[method]})
+
+
+def sees_nothing(monkeypatch: pytest.MonkeyPatch) -> type[VerifierSession]:
+    """Return the verifier that retrains, but neither compares nor puts its own outputs in place of the answers."""
+    compare = spot_check.compare
+    monkeypatch.setattr(spot_check, "compare", lambda **given: compare(**{**given, "answered": given["retrained"]}))
+    return without("_take_retrained", "merged[self._evaluations] = outputs", "pass")
 
 
 def met(
@@ -85,18 +101,20 @@ def test_a_claim_fitted_to_a_challenge_that_was_known_before_always_wins(world: 
 
 
 def test_spot_checks_that_were_known_before_find_nothing(world: World) -> None:
-    """The prover answers truthfully just where it will be looked at, and makes the rest up."""
+    """The prover answers truthfully just where it will be looked at, and makes the rest up to fit its claim."""
 
     class Foresighted(SurrogateAnswers):
         def answers(self, draw, honest, claim, scene):  # type: ignore[no-untyped-def]
             told = _checked(scene.terms, draw.n_evaluations)
             out = super().answers(draw, honest, claim, scene)
+            out[told ^ 1] += honest[told] - out[told]  # of a subset and its complement, the half difference stays
             out[told] = honest[told]
             return out
 
-    asked = small(Assurance.AUDITED, n_checks=2)
+    asked = small(Assurance.AUDITED, n_families=60)
     broken = meet(world, asked, Foresighted(), seed=SEED).verdict
     as_built = meet(world, asked, SurrogateAnswers(), seed=SEED).verdict
+    assert world.relative_gap(first_claim(meet(world, asked, Foresighted(), seed=SEED).transcript).claim)[0] > 0.2
     assert (broken.outcome, as_built.outcome) == (Outcome.ACCEPT, Outcome.REJECT)
 
 
@@ -118,16 +136,16 @@ def test_a_second_claim_would_buy_challenge_after_challenge(world: World, monkey
                 return message
             return first_claim(heard)
 
-    cheat, asked = ClaimsAgainWhenUnlucky(gap=0.05), small(Assurance.AUDITED, delta=0.3)
+    cheat, asked = ClaimsAgainWhenUnlucky(gap=0.05), LENIENT
     as_built = [meet(world, asked, cheat, seed=seed).verdict for seed in range(3)]
     assert all(run.outcome is Outcome.REJECT and "got claim-committed" in run.reasons[0] for run in as_built)
     back_to_the_start = (machine.State.CHALLENGED, Sender.PROVER, machine.Kind.CLAIM_COMMITTED)
     monkeypatch.setitem(machine.TABLE, back_to_the_start, machine.State.COMMITTED)
-    assert n_accepted(world, cheat, asked, 3) == 3
+    assert n_accepted(world, cheat, asked, 12) > most_allowed(12, 0.3)
 
 
 def test_runs_that_the_prover_left_would_make_an_acceptance_cheap_if_they_did_not_count(world: World) -> None:
-    cheat, asked = LeavesWhenUnlucky(gap=0.05), small(Assurance.AUDITED, delta=0.3)
+    cheat, asked = LeavesWhenUnlucky(gap=0.05), LENIENT
     runs = [meet(world, asked, cheat, seed=seed).verdict for seed in range(40)]
     finished = [run for run in runs if "prover left" not in run.reasons[0]]
     accepted = [run for run in runs if run.outcome is Outcome.ACCEPT]
@@ -170,7 +188,7 @@ def test_without_the_claims_root_every_verifier_may_get_another(world: World, mo
 def test_without_their_count_answers_bring_the_verifier_down(world: World, name: str) -> None:
     """No acceptance to be had there, but a crash, which a prover may not cause."""
     careless = without("_take_answers", "answers.round != self.round or answers.outputs.shape != expected")
-    with pytest.raises(InternalError):
+    with pytest.raises((InternalError, IndexError)):
         met(world, registry.BY_NAME[name], small(Assurance.AUDITED), careless)
 
 
@@ -231,8 +249,7 @@ def test_without_the_answers_signature_they_bind_to_no_session(world: World, mon
 def test_without_spot_checks_made_up_answers_prove_a_worthless_claim(
     world: World, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spot_check, "compare", _sees_nothing(spot_check.compare))
-    journey = met(world, registry.BY_NAME[name])
+    journey = met(world, registry.BY_NAME[name], weakened=sees_nothing(monkeypatch))
     assert journey.verdict.outcome is Outcome.ACCEPT
 
 
@@ -243,15 +260,8 @@ def test_without_spot_checks_made_up_answers_prove_a_worthless_claim(
 def test_without_spot_checks_no_false_answer_is_ever_called_false(
     world: World, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spot_check, "compare", _sees_nothing(spot_check.compare))
-    assert "false" not in met(world, registry.BY_NAME[name]).verdict.reasons[0]
-
-
-def _sees_nothing(compare: Callable[..., spot_check.SpotCheck]) -> Callable[..., spot_check.SpotCheck]:
-    def blind(**kwargs: object) -> spot_check.SpotCheck:
-        return compare(**{**kwargs, "answered": kwargs["retrained"]})
-
-    return blind
+    weakened = sees_nothing(monkeypatch)
+    assert "false" not in met(world, registry.BY_NAME[name], weakened=weakened).verdict.reasons[0]
 
 
 # ----------------------------------------------------------------------------------------------------------- the bound
@@ -273,13 +283,13 @@ def test_the_point_estimate_in_place_of_the_bound_accepts_far_more_than_delta(
 
 
 def test_without_the_price_of_the_tolerance_drift_hides_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = of_game(Polynomial(n_units=64, w1=0.93, w2=0.055, w3=0.015), n_targets=1, noise=0.0, tolerance=0.1)
-    cheat = DriftByTolerance(gap=0.07)
-    asked = terms(Assurance.AUDITED, n_families=60, n_siblings=2, rho=0.5, n_checks=1)
+    world = of_game(Polynomial(n_units=64, w1=0.93, w2=0.055, w3=0.015), n_targets=1, noise=0.0, tolerance=0.15)
+    cheat = DriftByTolerance(gap=0.06)
+    asked = terms(Assurance.AUDITED, n_families=25, n_siblings=6, rho=0.7, n_checks=40)
     certify = families.certify
-    assert n_accepted(world, cheat, asked, 10) <= most_allowed(10, DELTA)
+    assert n_accepted(world, cheat, asked, 20) <= most_allowed(20, DELTA)
     monkeypatch.setattr(families, "certify", lambda *args, **kwargs: certify(*args, **{**kwargs, "tolerance": 0.0}))
-    assert n_accepted(world, cheat, asked, 10) > most_allowed(10, DELTA)
+    assert n_accepted(world, cheat, asked, 20) > most_allowed(20, DELTA)
 
 
 def test_what_is_switched_off_here_is_there_as_built() -> None:
