@@ -1,4 +1,4 @@
-"""Outliers that cancel within a family: they raise the noise and with it what is taken off for noise."""
+"""Outliers that cancel within a family: its mean falls to nothing, and what is left looks like noise."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.adversaries.cheat import FALSE_ANSWERS, Cheat, Defence, Scene
 class CancelledOutliers(Cheat):
     """In a ``share`` of the families, gives one sibling a large residual and the next its opposite.
 
-    The family's mean falls to 0 while the spread within families grows, and the estimate is MSB less MSW.
+    The family's mean falls to 0, and the estimate with it: MSB less MSW. The bound, from MSB alone, falls more slowly.
     """
 
     gap: float = 0.3

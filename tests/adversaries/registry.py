@@ -22,6 +22,7 @@ from tests.adversaries.favoured import Favoured
 from tests.adversaries.fitted_to_challenge import FittedToChallenge
 from tests.adversaries.greedy_answers import GreedyAnswers
 from tests.adversaries.heavy_tailed import HeavyTailed
+from tests.adversaries.inflated_noise import InflatedNoise
 from tests.adversaries.nan_answers import NanAnswers
 from tests.adversaries.not_finite_scores import NotFiniteScores
 from tests.adversaries.one_unit import OneUnit
@@ -50,8 +51,8 @@ CLAIMS: tuple[Cheat, ...] = (
 
 ANSWERS: tuple[Cheat, ...] = (
     CopiedAnswers(), FalseFraction(), SurrogateAnswers(), CutShort(), AnotherDataset(), WrongSeed(), GreedyAnswers(),
-    CancelledOutliers(), DriftByTolerance(), NanAnswers(), OutOfRangeAnswers(), SwappedAnswers(), PermutedAnswers(),
-    TooFewAnswers(), TooManyAnswers(),
+    CancelledOutliers(), InflatedNoise(), DriftByTolerance(), NanAnswers(), OutOfRangeAnswers(), SwappedAnswers(),
+    PermutedAnswers(), TooFewAnswers(), TooManyAnswers(),
 )  # fmt: skip
 
 PROTOCOL: tuple[Cheat, ...] = (

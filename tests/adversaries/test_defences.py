@@ -24,6 +24,7 @@ from tests.adversaries import registry
 from tests.adversaries.cheat import Cheat, Scene
 from tests.adversaries.drift_by_tolerance import DriftByTolerance
 from tests.adversaries.fitted_to_challenge import FittedToChallenge
+from tests.adversaries.inflated_noise import InflatedNoise
 from tests.adversaries.margins import most_allowed
 from tests.adversaries.random_direction import RandomDirection
 from tests.adversaries.second_thoughts import first_claim
@@ -290,6 +291,21 @@ def test_without_the_price_of_the_tolerance_drift_hides_a_gap(monkeypatch: pytes
     assert n_accepted(world, cheat, asked, 20) <= most_allowed(20, DELTA)
     monkeypatch.setattr(families, "certify", lambda *args, **kwargs: certify(*args, **{**kwargs, "tolerance": 0.0}))
     assert n_accepted(world, cheat, asked, 20) > most_allowed(20, DELTA)
+
+
+def test_taking_the_noise_off_an_audited_bound_would_let_two_false_answers_hide_half_a_claim(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = of_game(Polynomial(n_units=64, w1=0.93, w2=0.055, w3=0.015), n_targets=1, noise=0.0, width=20.0)
+    asked = terms(Assurance.AUDITED, n_families=50, n_siblings=2, rho=0.5, n_checks=40)
+    assert n_accepted(world, InflatedNoise(), asked, 30) == 0
+    kept = "rows.msw if checked is None else np.zeros_like(rows.msw)"
+    source = inspect.getsource(families.certify)
+    assert source.count(kept) == 1
+    scope: dict[str, Callable[..., families.FamiliesCertificate]] = {}
+    exec(source.replace(kept, "rows.msw"), vars(families), scope)  # noqa: S102  our own source
+    monkeypatch.setattr(families, "certify", scope["certify"])
+    assert n_accepted(world, InflatedNoise(), asked, 30) > most_allowed(30, DELTA)
 
 
 def test_what_is_switched_off_here_is_there_as_built() -> None:
