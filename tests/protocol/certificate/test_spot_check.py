@@ -135,6 +135,18 @@ def test_what_is_no_number_is_false(value: float) -> None:
     assert compared([[0.0], [value]], [[0.0], [0.0]]) == (8,)
 
 
+def test_pairs_are_counted_as_they_are_drawn_and_false_when_either_is() -> None:
+    numbers = {"evaluations": np.array([2, 3, 8, 9]), "tolerance": 0.1, "n_answers": 40, "delta": 0.05, "size": 2}
+    clean = compare(answered=np.zeros((4, 1)), retrained=np.full((4, 1), 0.05), **numbers)
+    assert (clean.n_answers, clean.n_checked, clean.mismatches) == (20, 2, ())
+    assert clean.most_false == most_false(20, 2, 0.05) < most_false(40, 4, 0.05)
+    for false, number in enumerate(numbers["evaluations"].tolist()):
+        retrained = np.zeros((4, 1))
+        retrained[false] = 0.2
+        found = compare(answered=np.zeros((4, 1)), retrained=retrained, **numbers)
+        assert (found.mismatches, found.most_false) == ((number,), None)
+
+
 def test_a_clean_check_bounds_the_false_and_a_mismatch_does_not() -> None:
     numbers = {"evaluations": np.array([1, 4]), "tolerance": 0.1, "n_answers": 30, "delta": 0.05}
     clean = compare(answered=np.zeros((2, 1)), retrained=np.array([[0.05], [-0.1]]), **numbers)
