@@ -4,7 +4,8 @@
 
 No training: families are drawn from games whose gap is known, so every figure takes seconds. Tables: contrasts
 (THEORY 2.5), the ratio to Var f (3.2, audited 4.2), claims wrong on one unit at p other than 1/2 (2.8), families made
-to vanish (4.3), answers bent within the tolerance (7.2), and a few false answers (7.3).
+to vanish (4.3), answers bent within the tolerance (7.2), and a few false answers (7.3). And what the paper's
+Algorithm 1 asks for (6.5).
 
 Letters: b the regression of f on the claim, d a second direction of degree one, e degree three, v even parts.
 """
@@ -21,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import special
 
-from protocol.certificate import bounds, spot_check
+from protocol.certificate import algorithm1, bounds, spot_check
 from protocol.certificate.families import Checked, FamiliesCertificate, certify
 from protocol.certificate.readings import Readings
 from protocol.certificate.terms import Across
@@ -239,6 +240,18 @@ def _falsified(world: World, n_false: int) -> list[bool]:
     return [upper <= 0.05 for upper in uppers]
 
 
+def paper_counts() -> Table:
+    """What Algorithm 1 asks for so that the gap is at most epsilon Var f: one target, G at most b, delta 0.05."""
+    heads = ("half range, sd of f", "epsilon", "rho", "answers", "checks", "fresh subsets")
+    table = _table("Algorithm 1: trainings", *heads)
+    for half in (1.0, 2.0, 3.0, 5.0):
+        for epsilon in (0.5, 0.05):
+            c = algorithm1.counts(epsilon=epsilon, delta=DELTA, b=half, largest=half)
+            counts = (f"{n:.1e}" for n in (c.n_answers, 3 * c.n_checks, c.fresh))
+            table.add_row(f"{half:g}", f"{epsilon:g}", f"{c.rho:.4f}", *counts)
+    return table
+
+
 def _bend(residual: Siblings, a: float) -> Siblings:
     """Residuals moved by at most a: means towards 0, deviations outwards, in the mix that hurts the estimate most."""
 
@@ -281,6 +294,7 @@ def main() -> None:
     runs = parser.parse_args().runs
     console = Console(width=140)
     console.print(contrasts())
+    console.print(paper_counts())
     for table in (ratios, audited_ratios, rare_units, vanished_families, bent_answers, few_false_answers):
         console.print(table(runs, np.random.default_rng(0)))
 
