@@ -33,6 +33,8 @@ from protocol.task import Task
 N_ROUNDS = 4
 """Pairs at rho, at 2 rho and at 0, all answered; then subsets that the verifier trains."""
 
+_ROUNDING = 1e-9  # relative; a claim of the very norm that was planned for must pass
+
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
@@ -103,8 +105,8 @@ def counts(*, epsilon: float, delta: float, b: float, largest: float) -> Counts:
     pairs = [max(int(np.ceil(n * abs(w) / total)), 2) for w in weights]
     pairs[2] = max(pairs[2], int(np.ceil(one)))
     fresh = int(np.ceil((b + largest) ** 4 * level / (2 * (epsilon / 8) ** 2)))
-    # A false pair moves a product by at most 2 b^2.
-    false = epsilon / 16 / (2 * b**2 * total)
+    # A false pair moves a product by at most 2 b^2, and at noise rate 0 the mean of f^2 by b^2, too.
+    false = epsilon / 16 / (2 * b**2 * (total + 0.5))
     checks = int(np.ceil(np.log(12 / delta) / (false / 2)))  # two answers a pair, three rounds; enough with replacement
     return Counts(
         rho=float(rho), pairs=(pairs[0], pairs[1], pairs[2]), fresh=max(fresh, 1), n_checks=checks,
@@ -124,6 +126,50 @@ def largest_prediction(claim: Claim, middle: float) -> float:
     high = intercept + float(np.maximum(scores, 0.0).sum())
     low = intercept + float(np.minimum(scores, 0.0).sum())
     return max(abs(high), abs(low))
+
+
+def largest_planned(fresh: int, *, epsilon: float, delta: float, b: float) -> float:
+    """Return the G that ``fresh`` subsets suffice for, in the target's unit: :func:`counts` the other way round."""
+    return float((2 * fresh * (epsilon / 8) ** 2 / np.log(8 / delta)) ** 0.25 - b)
+
+
+def norm_excess(task: Task, claim: Claim, fresh: Design, *, epsilon: float, delta: float) -> str | None:
+    """Return why the claim's norm is too large for the fresh round, in one line, or None when it is not.
+
+    To be asked before any challenge: a larger norm makes the squared error's range larger than
+    Hoeffding's bound of its mean was given. epsilon is a share of b^2.
+    """
+    middle, b = _centre(task)
+    planned = largest_planned(fresh.n_evaluations, epsilon=epsilon * b**2, delta=delta, b=b)
+    found = largest_prediction(claim, middle)
+    if found <= planned * (1 + _ROUNDING):
+        return None
+    return (
+        f"the claim predicts up to {found:.4g} from the middle of the range, more than the {planned:.4g} "
+        f"that {fresh.n_evaluations} fresh subsets are enough for"
+    )
+
+
+def check_enough(task: Task, looks: tuple[Design, ...], n_checks: int, *, epsilon: float, delta: float) -> None:
+    """Raise :class:`ArgumentError` unless four rounds hold what :func:`counts` asks for at the least.
+
+    Fewer pairs or checks prove nothing, whatever comes of them. epsilon is a share of b^2.
+    """
+    _, b = _centre(task)
+    least = counts(epsilon=epsilon * b**2, delta=delta, b=b, largest=0.0)
+    for name, look, design in zip(("rho", "2 rho", "0", "fresh"), looks, least.designs(), strict=True):
+        if look.n_families < design.n_families or look.keep_16 != design.keep_16:
+            raise ArgumentError(
+                f"algorithm1: expected {design.n_families} or more in the round at {name}, keep_16 {design.keep_16}, "
+                f"got {look.n_families}, keep_16 {look.keep_16}: take the designs of its counts"
+            )
+    if n_checks < least.n_checks:
+        raise ArgumentError(f"algorithm1: expected {least.n_checks} or more checks a round, got {n_checks}")
+
+
+def _centre(task: Task) -> tuple[float, float]:
+    """The middle of the one target's range, and half its width: b."""
+    return float(task.targets.lo[0] + task.targets.hi[0]) / 2, float(task.targets.width[0]) / 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +197,8 @@ def certify(
 
     Parameters
     ----------
-    rounds : draws and outputs of the designs of :class:`Counts`, in order, for one target.
+    rounds : draws and outputs of the designs of :class:`Counts`, in order, for one target. That there are
+        enough of them for this claim is :func:`check_enough`'s and :func:`norm_excess`'s to say, before they are drawn.
     epsilon : as a share of b^2.
 
     Raises
@@ -164,7 +211,7 @@ def certify(
         raise ArgumentError(
             f"algorithm1: expected one target and {N_ROUNDS} rounds, got {task.n_targets} and {len(rounds)}"
         )
-    middle, b = float(task.targets.lo[0] + task.targets.hi[0]) / 2, float(task.targets.width[0]) / 2
+    middle, b = _centre(task)
     pairs = [(outputs - middle).reshape(-1, 2) for _, outputs in rounds[:3]]
     stability = np.array([float((pair[:, 0] * pair[:, 1]).mean()) for pair in pairs])
     rhos = [draw.design.rho for draw, _ in rounds[:2]]  # to 16 bits, so not exactly one twice the other

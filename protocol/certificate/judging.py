@@ -60,6 +60,22 @@ def judge_of(task: Task, claim: Claim, terms: Terms) -> Judge:
             return _Algorithm1Judge(task, claim, terms)
 
 
+def check_rounds(task: Task, terms: Terms) -> None:
+    """Raise :class:`ArgumentError` unless the method can judge what comes of these rounds, before they are paid for."""
+    match terms.method:
+        case Method.FAMILIES:
+            families.check_design(terms.looks[0])
+        case Method.ALGORITHM1:
+            algorithm1.check_enough(task, terms.looks, terms.n_checks, epsilon=terms.epsilon, delta=terms.delta)
+
+
+def refusal(task: Task, claim: Claim, terms: Terms) -> str | None:
+    """Return why the claim is rejected before any challenge is drawn, in one line, or None."""
+    if terms.method is not Method.ALGORITHM1:
+        return None
+    return algorithm1.norm_excess(task, claim, terms.looks[-1], epsilon=terms.epsilon, delta=terms.delta)
+
+
 class _FamiliesJudge:
     """A look at a time, families pooled, and what was checked of them."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float64
 
-from protocol.certificate import families, spot_check
+from protocol.certificate import judging, spot_check
 from protocol.certificate.families import FamiliesCertificate
 from protocol.certificate.judging import Answered, Certificate, Judge, judge_of
 from protocol.certificate.readings import check_shapes
@@ -56,8 +56,7 @@ class VerifierSession:
 
     def __init__(self, *, task: Task, terms: Terms, prover_key: PublicKey | None = None) -> None:
         terms.check_fits(task)
-        if terms.method is Method.FAMILIES:
-            families.check_design(terms.looks[0])
+        judging.check_rounds(task, terms)
         self._task, self._terms, self._prover_key = task, terms, prover_key
         self._machine = Machine()
         self._committed: ClaimCommitted | None = None
@@ -151,6 +150,9 @@ class VerifierSession:
         signed.check_covers(committed.claim)  # V5
         self.transcript.append(Entry(Sender.PROVER, committed))
         self._committed, self._judge = committed, judge_of(self._task, committed.claim, self._terms)
+        refusal = judging.refusal(self._task, committed.claim, self._terms)
+        if refusal is not None:
+            return self._close(Outcome.REJECT, refusal)
         return [DrawEntropy(SEED_BYTES)]  # only now does a challenge exist (THEORY 8)
 
     def _challenge(self, seed: Seed) -> list[Effect]:

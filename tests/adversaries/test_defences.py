@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from protocol.certificate import families, spot_check
+from protocol.certificate import families, judging, spot_check
 from protocol.certificate.terms import Assurance, Terms
 from protocol.commitments import PublicKey
 from protocol.errors import InternalError
@@ -310,7 +310,7 @@ def test_taking_the_noise_off_an_audited_bound_would_let_two_false_answers_hide_
 
 def test_what_is_switched_off_here_is_there_as_built() -> None:
     """The replaced names are those that the verifier calls."""
-    assert verifier.families is families
+    assert judging.families is families
     assert verifier.spot_check is spot_check
     assert verifier.ClaimCommitted is messages.ClaimCommitted
     assert Scene.__dataclass_fields__["leaked"].default is None
