@@ -31,10 +31,10 @@ from benchmarks.ridge_is_fifteen_times_sklearn import margins, seconds_of, subse
 from protocol.task import Logistic, Scaling, Task
 from protocol.training import Dataset, Trainer, load
 
-ROUNDS, N_SKLEARN, N_OURS = 5, 6, 256
+ROUNDS, N_SKLEARN, N_OURS = 5, 8, 256
 RATIO, TOLERANCE = 5.0, 1e-5
 RECIPE = Logistic(l2=1.0, gradient_tolerance=1e-6)
-SOLVERS = {"lbfgs": 1e-8, "newton-cg": 1e-7, "newton-cholesky": 1e-7}
+SOLVERS = {"lbfgs": 1e-10, "newton-cg": 1e-9, "newton-cholesky": 1e-9}
 """scikit-learn's solvers, each with a tolerance that brings it to the optimum."""
 
 
@@ -53,6 +53,7 @@ class Figures:
     """What one run of this benchmark measures; times are per retraining."""
 
     cores: int
+    tried: list[Solver]
     sklearn_solver: str
     sklearn_threads: int
     sklearn_us: float
@@ -90,19 +91,19 @@ def sklearn_loop(task: Task, dataset: Dataset, subsets: np.ndarray, solver: str)
     return loop
 
 
-def best_solver(task: Task, dataset: Dataset, subsets: np.ndarray, outputs: np.ndarray, cores: int) -> Solver:
-    """Return scikit-learn's fastest way to our outputs within the tolerance."""
+def solvers(task: Task, dataset: Dataset, subsets: np.ndarray, outputs: np.ndarray, cores: int) -> list[Solver]:
+    """Return scikit-learn's ways to our outputs, the fastest within the tolerance first."""
     tried = []
     for name in SOLVERS:
         loop = sklearn_loop(task, dataset, subsets, name)
         for threads in sorted({1, cores}):
             with threadpool_limits(threads):
                 difference = float(np.abs(loop() - outputs).max())
-                tried.append(Solver(name=name, threads=threads, seconds=seconds_of(loop), difference=difference))
-    reached = [solver for solver in tried if solver.difference <= TOLERANCE]
-    if not reached:
+                seconds = seconds_of(loop) / len(subsets)
+                tried.append(Solver(name=name, threads=threads, seconds=seconds, difference=difference))
+    if min(solver.difference for solver in tried) > TOLERANCE:
         raise SystemExit(f"expected a scikit-learn solver within {TOLERANCE:g} of our outputs, got {tried}")
-    return min(reached, key=lambda solver: solver.seconds)
+    return sorted(tried, key=lambda solver: (solver.difference > TOLERANCE, solver.seconds))
 
 
 def gradient_products_us(n: int, d: int, c: int) -> float:
@@ -118,7 +119,8 @@ def measure() -> Figures:
     subsets, seeds = subsets_of(task.n_units, N_OURS), np.zeros(N_OURS, dtype=np.int64)
     outputs = trainer.raw_outputs(subsets, seeds)
     few = subsets[:N_SKLEARN]
-    best = best_solver(task, dataset, few, outputs[:N_SKLEARN], cores)
+    tried = solvers(task, dataset, few, outputs[:N_SKLEARN], cores)
+    best = tried[0]
     loop = sklearn_loop(task, dataset, few, best.name)
     theirs, ours = [], []
     for _ in range(ROUNDS):
@@ -128,6 +130,7 @@ def measure() -> Figures:
     products = gradient_products_us(task.n_units, dataset.x_train.shape[1] + 1, task.data.n_classes)
     return Figures(
         cores=cores,
+        tried=tried,
         sklearn_solver=best.name,
         sklearn_threads=best.threads,
         sklearn_us=1e6 * statistics.median(theirs),
@@ -144,13 +147,15 @@ def report(figures: Figures) -> Table:
     table = Table(title=f"logistic on digits, {figures.cores} threads, load {os.getloadavg()[0]:.1f}")
     for column in ("figure", "measured", "bound"):
         table.add_column(column)
-    sklearn_side = f"LogisticRegression ({figures.sklearn_solver}, {figures.sklearn_threads} threads), us a retraining"
-    table.add_row(sklearn_side, f"{figures.sklearn_us:,.0f}", "")
+    for solver in figures.tried:
+        name = f"once: {solver.name}, {solver.threads} threads, us"
+        table.add_row(name, f"{1e6 * solver.seconds:,.0f}", f"to within {solver.difference:.0e}")
+    table.add_row(f"{figures.sklearn_solver}, us a retraining", f"{figures.sklearn_us:,.0f}", "")
     table.add_row("ours, us a retraining", f"{figures.ours_us:,.0f}", "")
     table.add_row("ratio", f"{figures.ratio:.1f}", f"at least {RATIO:g}")
     table.add_row("largest difference of outputs", f"{figures.largest_difference:.1e}", f"at most {TOLERANCE:g}")
     table.add_row("a gradient's two bare products, us", f"{figures.products_us:.1f}", "")
-    table.add_row("ours, in such gradients", f"{figures.gradients:.0f}", "about 33 are evaluated")
+    table.add_row("ours, in such gradients", f"{figures.gradients:.0f}", "about 32 are evaluated")
     return table
 
 

@@ -17,8 +17,6 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from protocol.training.targets import one_hot
-
 _TILE = 64
 """Models at once in what is as large as the data: the processor's caches hold no more. Does not affect outputs."""
 
@@ -48,12 +46,12 @@ class CrossEntropy:
     ) -> None:
         self._x, self._x_working, self._l2, self._inside = x, x.to(working), l2, inside
         # Sum over the model's rows of one-hot(y) x^T: what of the gradient no weights change.
-        of_class = one_hot(labels, n_classes).T * inside.unsqueeze(1)
-        self._linear = (of_class @ x).flatten(1)
+        by_class = [labels == c for c in range(n_classes)]
+        self._linear = torch.cat([inside[:, rows].to(x.dtype) @ x[rows] for rows in by_class], dim=1)
         # Sum over the model's rows of P x^T: the slope, at the anchor, of the sum of log(1 + t).
         self._sloped = torch.zeros_like(anchors)
         self.anchors, self.gradients = anchors.clone(), torch.zeros_like(anchors)
-        self._probabilities = torch.empty(of_class.shape, dtype=working, device=x.device)
+        self._probabilities = torch.empty(len(anchors), n_classes, len(x), dtype=working, device=x.device)
         self.move(torch.ones_like(inside[:, 0]), torch.zeros_like(anchors))
 
     @property

@@ -9,9 +9,9 @@ The path (``minimiser``) starts at the optimum where every row weighs p, which i
 subsets' optima lie around, and is preconditioned by the inverse of the mean Hessian at the optima
 of ``N_PILOTS`` subsets (``preconditioner``): a model fits the rows it has better than the mean
 model does, so its Hessian is another. It is walked in single precision between anchors in double
-(``cross_entropy``). On digits that takes about 30 gradients a model, plain steps 55 to 140. A model that is not done after
-``SHARED_ROUNDS`` goes on alone in double precision, with a preconditioner made where it stands and
-anew every ``OWN_ROUNDS``: Newton's method, which ends.
+(``cross_entropy``). On digits that takes about 30 gradients a model, plain steps 55 to 140. A
+model that is not done after ``SHARED_ROUNDS`` begins again alone in double precision, with a
+preconditioner made where it stands and anew every ``OWN_ROUNDS``: Newton's method, which ends.
 
 Layout: weights (m, C, D), scores (m, C, n), so that every product with the data is one matrix
 product for the whole batch. A row that is out has probability 0 of every class.
@@ -89,16 +89,15 @@ class LogisticSolver:
         weights, done = minimise(losses, self._preconditioner, tolerance, SHARED_ROUNDS, torch.float32)
         for model in torch.nonzero(~done).flatten().tolist():
             one = slice(model, model + 1)
-            weights[one] = self._alone(inside[one], self._recipe.l2, weights[one], tolerance)
+            weights[one] = self._alone(inside[one], self._recipe.l2, tolerance)
         return (weights.reshape(len(subsets), self._n_classes, -1) @ self._x_target.T).mT
 
     def _prepare(self, p: float) -> tuple[Float64[Tensor, "1 k"], Preconditioner]:
         """Return the optimum where every row weighs p, and the mean Hessian's inverse at pilot subsets' optima."""
         everyone = torch.ones_like(self._labels, dtype=torch.bool).unsqueeze(0)
-        zero = self._x.new_zeros(1, self._n_classes * self._x.shape[1])
         l2, tolerance = self._recipe.l2, self._recipe.gradient_tolerance
         # p * sum + l2/2 |W|^2 has the optimum of sum + l2/(2p) |W|^2.
-        start = torch.nan_to_num(self._alone(everyone, l2 / p, zero, tolerance / p))  # a poor start only costs rounds
+        start = torch.nan_to_num(self._alone(everyone, l2 / p, tolerance / p))  # a poor start only costs rounds
         there = self._losses(everyone, l2 / p, start, torch.float64).probabilities
         first = Preconditioner(self._x, p * there, l2, torch.float32)
         inside = _pilots(self._n_units, p).to(self._x.device)[:, self._unit_of_row]
@@ -108,10 +107,13 @@ class LogisticSolver:
         there = self._losses(inside, l2, points, torch.float64).probabilities
         return start, Preconditioner(self._x, there, l2, torch.float32)
 
-    def _alone(
-        self, inside: Bool[Tensor, "1 n"], l2: float, point: Float64[Tensor, "1 k"], tolerance: float
-    ) -> Float64[Tensor, "1 k"]:
-        """Return one model's optimum, or NaN."""
+    def _alone(self, inside: Bool[Tensor, "1 n"], l2: float, tolerance: float) -> Float64[Tensor, "1 k"]:
+        """Return one model's optimum, or NaN.
+
+        From zero, where every row still bends the loss: from beyond the optimum, where most rows are
+        saturated, Newton's steps are long and all but the first hundredth of each is refused.
+        """
+        point = self._x.new_zeros(1, self._n_classes * self._x.shape[1])
         for _ in range(MAX_PRECONDITIONERS):
             losses = self._losses(inside, l2, point, torch.float64)
             preconditioner = Preconditioner(self._x, losses.probabilities, l2, torch.float64)

@@ -196,8 +196,8 @@ def _start(
 
 
 def _aim(norm: Float64[Tensor, " m"], gradient_tolerance: float) -> Float64[Tensor, " m"]:
-    # Half, so that what the working precision missed does not ask for one anchor more.
-    return (_REDUCTION * norm).clamp(min=0.5 * gradient_tolerance)
+    # Less than the tolerance, so that what the working precision missed does not ask for one anchor more.
+    return (_REDUCTION * norm).clamp(min=0.9 * gradient_tolerance)
 
 
 def _advance(here: _State, objective: Objective) -> tuple[_State, Bool[Tensor, " m"]]:
@@ -250,4 +250,5 @@ def _dot(a: Float[Tensor, "m k"], b: Float[Tensor, "m k"]) -> Float[Tensor, " m"
 
 
 def _norm(a: Float[Tensor, "m k"]) -> Float[Tensor, " m"]:
-    return torch.linalg.vector_norm(a, dim=1)
+    norm: Tensor = torch.linalg.vector_norm(a, dim=1)
+    return norm

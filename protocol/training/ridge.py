@@ -82,7 +82,7 @@ class RidgeSolver:
         weights = torch.cholesky_solve(torch.baddbmm(xy, x.unsqueeze(2), y_mean.unsqueeze(1), alpha=-1), factor)
         intercepts = y_mean + self._y_mean - torch.bmm(x_mean.unsqueeze(1), weights).squeeze(1)
         flat = self._x_target @ weights.permute(1, 0, 2).reshape(d, -1)
-        scores = flat.reshape(-1, len(subsets), c).permute(1, 0, 2) + intercepts.unsqueeze(1)
+        scores: Tensor = flat.reshape(-1, len(subsets), c).permute(1, 0, 2) + intercepts.unsqueeze(1)
         scores[n[:, 0] == 0] = 0.0
         scores[failed != 0] = torch.nan
         return scores
