@@ -92,7 +92,7 @@ class Polynomial:
             m = self.n_units // degree
             products = np.prod(phi[:, : m * degree].reshape(len(phi), m, degree), axis=2)
             out = out + np.sqrt(weight / m) * products.sum(axis=1)
-        return out[:, None]
+        return np.asarray(out[:, None])
 
     @property
     def best(self) -> np.ndarray:
@@ -112,7 +112,7 @@ class Parity:
     p: float = 0.5
 
     def outputs(self, subsets: np.ndarray) -> np.ndarray:
-        return np.prod(harmonic.characters(subsets[:, : self.degree], self.p), axis=1)[:, None]
+        return np.asarray(np.prod(harmonic.characters(subsets[:, : self.degree], self.p), axis=1)[:, None])
 
     @property
     def best(self) -> np.ndarray:
@@ -167,7 +167,8 @@ class Spikes:
     def outputs(self, subsets: np.ndarray) -> np.ndarray:
         first = subsets[:, : self.width]
         spike = self.height * (first.all(axis=1).astype(float) - (~first).all(axis=1))
-        return (harmonic.characters(subsets, self.p).sum(axis=1) / np.sqrt(self.n_units) + spike)[:, None]
+        linear = harmonic.characters(subsets, self.p).sum(axis=1) / np.sqrt(self.n_units)
+        return np.asarray((linear + spike)[:, None])
 
     @property
     def best(self) -> np.ndarray:
@@ -178,4 +179,4 @@ class Spikes:
     @property
     def variance(self) -> float:
         cross = 2 * self.width / np.sqrt(self.n_units) * self.height * 2.0 ** (1 - self.width)
-        return 1.0 + self.height**2 * 2.0 ** (1 - self.width) + cross
+        return float(1.0 + self.height**2 * 2.0 ** (1 - self.width) + cross)

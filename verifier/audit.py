@@ -21,7 +21,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from jaxtyping import Float64
 
-from protocol.claim import Figures
+from protocol.claim import Claim, Figures
 from protocol.errors import InternalError, PeerError, Reason, Refused, TransportError
 from protocol.sampling import Draw
 from protocol.session.effects import DrawEntropy, Drawn, Effect, Event, Finish, Lost, Received, Send, Train, Trained
@@ -104,6 +104,11 @@ class OpenedProver:
     def figures(self) -> Figures | None:
         """What the prover says of its claim; None where there is no claim."""
         return self.answer.signed.figures if isinstance(self.answer, ClaimCommitted) else None
+
+    @property
+    def claim(self) -> Claim | None:
+        """What was claimed, unchecked as yet; None where there is no claim."""
+        return self.answer.claim if isinstance(self.answer, ClaimCommitted) else None
 
     def exchange(self, message: Spoken, *, on_progress: OnProgress) -> Message | None:
         """Give the answer that came already, or pass the message on."""

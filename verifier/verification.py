@@ -17,7 +17,7 @@ from protocol import taskfile
 from protocol.certificate import crossfit_plan, plan
 from protocol.certificate.plan import Outlook, Plan
 from protocol.certificate.terms import Across, Assurance, Method
-from protocol.claim import Figures
+from protocol.claim import Claim, Figures
 from protocol.commitments import PublicKey, SigningKey
 from protocol.encoding import DIGEST_BYTES
 from protocol.errors import ArgumentError, AttributionProofsError, BudgetError, DataError, StoreError, TaskFileError
@@ -56,7 +56,7 @@ class Asked:
     method: Method = Method.FAMILIES
     prover_key: PublicKey | None = None
 
-    def plan(self, task: Task, figures: Figures | None) -> Plan:
+    def plan(self, task: Task, figures: Figures | None, claim: Claim | None = None) -> Plan:
         """Return the plan for a claim of these figures.
 
         Raises
@@ -81,6 +81,7 @@ class Asked:
                 max_retrainings=self.max_retrainings,
                 max_answers=self.max_answers,
                 n_checks=self.n_checks,
+                half_range_sd=crossfit_plan.half_range_of(task, claim),
             )
         return plan.best_within(
             task,
@@ -255,7 +256,7 @@ def verify(
 
 def _planned(opened: OpenedProver, task: Task, asked: Asked) -> Plan:
     try:
-        return asked.plan(task, opened.figures)
+        return asked.plan(task, opened.figures, opened.claim)
     except AttributionProofsError:
         audit.leave(opened, "the verifier's budget does not reach")
         raise

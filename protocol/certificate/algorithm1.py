@@ -105,8 +105,8 @@ def counts(*, epsilon: float, delta: float, b: float, largest: float) -> Counts:
     pairs = [max(int(np.ceil(n * abs(w) / total)), 2) for w in weights]
     pairs[2] = max(pairs[2], int(np.ceil(one)))
     fresh = int(np.ceil((b + largest) ** 4 * level / (2 * (epsilon / 8) ** 2)))
-    # A false pair moves a product by at most 2 b^2, and at noise rate 0 the mean of f^2 by b^2, too.
-    false = epsilon / 16 / (2 * b**2 * (total + 0.5))
+    # A false pair moves a product by at most 2 b^2; what it does to h(1), that mean's spare half of its samples pays.
+    false = epsilon / 16 / (2 * b**2 * total)
     checks = int(np.ceil(np.log(12 / delta) / (false / 2)))  # two answers a pair, three rounds; enough with replacement
     return Counts(
         rho=float(rho), pairs=(pairs[0], pairs[1], pairs[2]), fresh=max(fresh, 1), n_checks=checks,

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float64
-from scipy.special import gammaln
+from scipy.special import gammaln, logsumexp
 
 BET = 0.9
 """Largest bet, as a share of what cannot lose everything."""
@@ -27,15 +27,17 @@ def betting_upper(values: Float64[np.ndarray, " m"], alpha: float) -> float:
     non-negative martingale when mu is the mean, so it exceeds 1/alpha with probability at most
     alpha (Ville); u is where it does. Bets are predictable: lambda_j depends on X_1 .. X_{j-1}
     alone, but for the cap BET / (1 - mu), under which the capital rises with mu
-    (Waudby-Smith and Ramdas 2024, J. R. Stat. Soc. B 86, 1, section 4).
+    (Waudby-Smith and Ramdas 2024, J. R. Stat. Soc. B 86, 1, section 4). A third of the capital goes
+    to each of three guesses at how small a variance may be: their mean is a martingale, too.
     """
     values = np.clip(np.asarray(values, dtype=np.float64), 0.0, 1.0)
-    bets = _bets(values, alpha)
-    goal = -np.log(alpha)
+    m, goal = len(values), -np.log(alpha)
+    strategies = [_bets(values, alpha, prior) for prior in (0.25, 0.25 / np.sqrt(m), 0.25 / m)]
 
     def log_capital(mu: float) -> float:
-        stake = np.minimum(bets, BET / max(1 - mu, 1e-12))
-        return float(np.log1p(-stake * (values - mu)).sum())
+        cap = BET / max(1 - mu, 1e-12)
+        logs = [float(np.log1p(-np.minimum(bets, cap) * (values - mu)).sum()) for bets in strategies]
+        return float(logsumexp(logs) - np.log(len(logs)))
 
     low, high = float(values.mean()), 1.0
     if log_capital(high) < goal:
@@ -46,18 +48,55 @@ def betting_upper(values: Float64[np.ndarray, " m"], alpha: float) -> float:
     return high
 
 
+def betting_upper_despite_lies(
+    values: Float64[np.ndarray, " m"],
+    alpha: float,
+    *,
+    bet: float,
+    n_false: int,
+    moves: Float64[np.ndarray, " m"],
+    drifts: Float64[np.ndarray, " m"],
+) -> float:
+    """Return u with P(E[X] > u) <= alpha, given ``values`` in place of X, as :func:`betting_upper`.
+
+    At most ``n_false`` values, whichever, are off by as much as ``moves``, every other by ``drifts`` at most. Where all
+    bets are one number the capital is a product of terms each falling in its own X, so the least that the true
+    capital can be is found exactly: every X at its upper end but for the false, which take the largest losses. The
+    bound of what came, plus the mean of the largest moves, is not enough: lies that hide outliers make what came look
+    less spread than X is.
+
+    bet : above 0; a function of what was fixed before the values were drawn.
+    """
+    drifted, moved = np.minimum(values + drifts, 1.0), np.minimum(values + np.maximum(moves, drifts), 1.0)
+    goal = -np.log(alpha)
+
+    def least_log_capital(mu: float) -> float:
+        stake = min(bet, BET / max(1 - mu, 1e-12))
+        kept, lost = np.log1p(-stake * (drifted - mu)), np.log1p(-stake * (moved - mu))
+        return float(kept.sum() - np.sort(kept - lost)[::-1][:n_false].sum())
+
+    low, high = float(values.mean()), 1.0
+    if least_log_capital(high) < goal:
+        return 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if least_log_capital(middle) >= goal else (middle, high)
+    return high
+
+
 def betting_lower(values: Float64[np.ndarray, " m"], alpha: float) -> float:
     """Return l with P(E[X] < l) <= alpha; :func:`betting_upper` of 1 - X."""
     return 1.0 - betting_upper(1.0 - np.asarray(values), alpha)
 
 
-def _bets(values: Float64[np.ndarray, " m"], alpha: float) -> Float64[np.ndarray, " m"]:
-    """sqrt(2 log(1/alpha) / (m s^2)), s^2 the variance of what came before and of one X of variance 1/4."""
+def _bets(values: Float64[np.ndarray, " m"], alpha: float, prior: float) -> Float64[np.ndarray, " m"]:
+    """sqrt(2 log(1/alpha) / (m s^2)), s^2 the variance of what came before and of one X of variance ``prior``."""
     m = len(values)
     counts = np.arange(1, m + 1)
     means = (0.5 + np.cumsum(values)) / (counts + 1)
-    squares = (values - means) ** 2
-    spread = (0.25 + np.concatenate([[0.0], np.cumsum(squares)[:-1]])) / counts
+    squares = (values - np.concatenate([[0.5], means[:-1]])) ** 2
+    before = np.concatenate([[0.0, 0.0], np.cumsum(squares[1:])[:-1]])[:m]  # the first tells nothing of the spread
+    spread = (prior + before) / counts
     return np.asarray(np.sqrt(-2 * np.log(alpha) / (m * np.maximum(spread, 1e-300))))
 
 

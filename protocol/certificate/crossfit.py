@@ -164,7 +164,7 @@ class _Scale:
         self.k = concentration.sub_gaussian_variance(task.p)
         linear = harmonic.linear_variance(claim.scores, task.p)
         # Any function of task and claim will do for a scale; sd g is near sd f for a good claim.
-        self.scale = np.sqrt(linear + (self.half / 10) ** 2)
+        self.scale = np.sqrt(linear + (self.half / 100) ** 2)
         sd = np.sqrt(linear * self.k)
         self.level = sd * clip_level(CLIP_ERROR)
         self.moved = CLIP_ERROR * sd / self.scale
@@ -231,9 +231,10 @@ class _Order:
     def __init__(self, scale: _Scale, first: _Side, then: _Side) -> None:
         coefficients = first.coefficients()
         self.squares = (coefficients**2).sum(axis=1)
-        self.along, self.then = then.along(coefficients), then
+        self.along, self.first, self.then = then.along(coefficients), first, then
         # A false answer and the true one are both in range, so the truth is at most this far from what came.
         self.lies = (np.abs(then.f) + scale.reach) / scale.scale
+        self.lies[then.round.trained] = 0.0
         self.drift = then.round.tolerance / scale.scale
 
 
@@ -263,7 +264,9 @@ class _Row:
         second, tested = self._second_moment(), [self._tested(order) for order in self.orders]
         norms, lows, highs = (np.array(column) for column in zip(*tested, strict=True))
         slack = self._slack(second)
-        size = (slack + np.sqrt(slack**2 + 4 * float((norms * np.maximum(highs, 0.0)).mean()))) / 2
+        pairs = [order.first.m for order in self.orders]  # t is about the mean over all pairs, not over rounds
+        along = float(np.average(norms * np.maximum(highs, 0.0), weights=pairs))
+        size = (slack + np.sqrt(slack**2 + 4 * along)) / 2
         clipping = self.norm(self.scale.moved)
         least, most = self._variance()
         return {
@@ -291,14 +294,34 @@ class _Row:
         along = order.along[:, self.targets] / (self.root * norm if norm > 0 else 1.0)
         limit, hidden = clipped_at(self.largest, self.scale.k, side.m, alpha)
         products = np.clip((side.residual[:, self.targets] * along).sum(axis=1) / self.root, -limit, limit)
-        reach = np.linalg.norm(along, axis=1)
-        lies = np.linalg.norm(order.lies[:, self.targets], axis=1) / self.root * reach
-        worst = np.sort(np.minimum(lies, 2 * limit))[::-1][: side.round.n_false]
-        room = hidden + float(worst.sum()) / side.m + self.norm(order.drift) * float(reach.mean())
         values = (products + limit) / (2 * limit)
-        low = 2 * limit * concentration.betting_lower(values, alpha) - limit - room
-        high = 2 * limit * concentration.betting_upper(values, alpha) - limit + room
-        return norm, low, high
+        lower, upper = self._mean(order, values, np.linalg.norm(along, axis=1) / (2 * limit), limit, alpha)
+        return norm, 2 * limit * lower - limit - hidden, 2 * limit * upper - limit + hidden
+
+    def _mean(
+        self,
+        order: _Order,
+        values: Float64[np.ndarray, " m"],
+        reach: Float64[np.ndarray, " m"],
+        limit: float,
+        alpha: float,
+    ) -> tuple[float, float]:
+        """The mean of the test's values from below and above, whatever false answers did to them."""
+        side = order.then
+        if side.round.all_trained:
+            return concentration.betting_lower(values, alpha), concentration.betting_upper(values, alpha)
+        moves = np.linalg.norm(order.lies[:, self.targets], axis=1) / self.root * reach
+        drifts = self.norm(order.drift) * reach
+        # The bet may depend on round A alone: E[y^2] is near E|r|^2, and lies there only make the bound wider.
+        spread = (order.first.residual[:, self.targets] ** 2).sum(axis=1).mean() / self.root**2 / (2 * limit) ** 2
+        bet = float(np.sqrt(-2 * np.log(alpha) / (side.m * max(spread, 0.25 / side.m))))
+        low, high = (
+            concentration.betting_upper_despite_lies(
+                v, alpha, bet=bet, n_false=side.round.n_false, moves=moves, drifts=drifts
+            )
+            for v in (1 - values, values)
+        )
+        return 1 - low, high
 
     def _slack(self, second: float) -> float:
         """t: Bernstein for <r, V phi> where no a is beyond tau, which fails with probability "tail" at most; lies."""

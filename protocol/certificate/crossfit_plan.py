@@ -12,15 +12,27 @@ from __future__ import annotations
 
 import numpy as np
 
+from protocol import harmonic
 from protocol.certificate import concentration, crossfit, spot_check
 from protocol.certificate.plan import Forecast, Outlook, Plan
 from protocol.certificate.terms import Across, Assurance, Method, Terms
+from protocol.claim import Claim
 from protocol.errors import ArgumentError, BudgetError
 from protocol.sampling import pairs
 from protocol.task import Task
 
 HALF_RANGE_SD = 5.0
 """Half a target's range in sd of f, as ``prover init`` proposes it."""
+
+
+def half_range_of(task: Task, claim: Claim | None) -> float:
+    """Return half the targets' ranges in sd of the claim, root mean square; a guess where there is no usable claim."""
+    if claim is None or claim.scores.shape != (task.n_targets, task.n_units):
+        return HALF_RANGE_SD
+    variance = harmonic.linear_variance(claim.scores, task.p)
+    if not bool((variance > 0).all()):
+        return HALF_RANGE_SD
+    return float(min(np.sqrt(((task.targets.width / 2) ** 2 / variance).mean()), 1e3))
 
 
 def best_within(

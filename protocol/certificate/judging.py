@@ -20,6 +20,7 @@ from protocol.certificate.readings import Readings, joined, read
 from protocol.certificate.spot_check import SpotCheck
 from protocol.certificate.terms import Method, Terms
 from protocol.claim import Claim
+from protocol.errors import ArgumentError
 from protocol.sampling import Draw
 from protocol.task import Task
 
@@ -65,6 +66,13 @@ def check_rounds(task: Task, terms: Terms) -> None:
     match terms.method:
         case Method.FAMILIES:
             families.check_design(terms.looks[0])
+        case Method.CROSSFIT:
+            fewest = min(look.n_families for look in terms.looks)
+            if fewest < crossfit.MIN_PAIRS:
+                raise ArgumentError(
+                    f"crossfit: expected at least {crossfit.MIN_PAIRS} independent subsets a round, got {fewest}: "
+                    "ask for more retrainings"
+                )
         case Method.ALGORITHM1:
             algorithm1.check_enough(task, terms.looks, terms.n_checks, epsilon=terms.epsilon, delta=terms.delta)
 

@@ -128,6 +128,21 @@ def test_a_claim_file_is_verified_with_nobody_there(
     assert len(halved.out.splitlines()) == 2
 
 
+def test_cross_fit_is_finite_sample_and_never_accepts_a_halved_claim(
+    run: Callable[..., Ran], market: Market, trusted: tuple, here: Path
+) -> None:
+    asked = ("--certificate", "crossfit", "--max-retrainings", "40000", "--epsilon", "0.2", "--json")
+    ran = run("verify", "--claim", market.claim_file(here / "a.claim"), *trusted, *asked)
+    assert (ran.status, ran.told["outcome"]) == (0, "ACCEPT")
+    assert ran.told["assurance"] == "proved/finite-sample"
+    halved = run("verify", "--claim", market.claim_file(here / "b.claim", market.scaled(0.5)), *trusted, *asked)
+    assert halved.status in (1, 2)
+    assert halved.told["certificate"]["upper"] > ran.told["certificate"]["upper"]
+    paper = run("verify", "--claim", here / "a.claim", *trusted, "--certificate", "algorithm1")
+    assert paper.status == 64
+    assert "expected families or crossfit, got algorithm1" in paper.err
+
+
 def test_a_claim_signed_by_another_key_is_rejected(
     run: Callable[..., Ran], served: Serve, market: Market, trusted: tuple
 ) -> None:

@@ -75,6 +75,10 @@ def _families_parts(c: FamiliesCertificate, task: Task, *, audited: bool) -> lis
         ("intercept error", number(_intercept(c)), "(E[f - g])^2 / Var f, mean over targets; no part of the gap"),
     ]
     if audited:
+        despite = number(float(c.upper_despite_lies.max()))
+        parts.insert(
+            1, ("  despite lies, at most", despite, "if as many answers are false as the checks leave possible")
+        )
         parts.append(("tolerance, in sd", number(c.allowance[row]), "already in the bounds: what no check can see"))
     return parts
 
@@ -83,6 +87,7 @@ def _families_json(c: FamiliesCertificate) -> dict[str, Json]:
     row = _worst_row(c.upper)
     return {
         "relative_gap": finite(c.relative_gap[row]),
+        "upper_despite_lies": finite(float(c.upper_despite_lies.max())),
         "families_lower": finite(c.families_lower.max()),
         "projection_lower": finite(c.projection_lower.max()),
         "mean_square_between": finite(c.mean_square_between[row]),

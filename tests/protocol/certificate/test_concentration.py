@@ -113,3 +113,37 @@ def test_lies_along_is_above_the_worst_choice_of_false_pairs() -> None:
         ]
         assert (np.array(worst) > bound).sum() <= most_failures(runs, alpha)
     assert concentration.lies_along(m, 0, 2.0, 1.0, alpha) == 0.0
+
+
+@pytest.mark.parametrize("share", [1.2, 1.4])
+def test_lies_that_hide_outliers_do_not_break_the_bound_of_a_mean(share: float) -> None:
+    """20 of 1,000 ones are answered as zeros: what came has no spread left, and adding 20/1,000 to its bound fails."""
+    rng, m, n_false, alpha, runs = np.random.default_rng(0), 1000, 20, 0.05, 200
+    mean = share * n_false / m
+    bet = float(np.sqrt(-2 * np.log(alpha) / (m * mean)))
+    missed = naive = 0
+    for _ in range(runs):
+        came = (rng.random(m) < mean).astype(float)
+        came[np.flatnonzero(came)[-n_false:]] = 0.0
+        upper = concentration.betting_upper_despite_lies(
+            came, alpha, bet=bet, n_false=n_false, moves=np.ones(m), drifts=np.zeros(m)
+        )
+        missed += upper < mean
+        naive += concentration.betting_upper(came, alpha) + n_false / m < mean
+    assert missed <= most_failures(runs, alpha) < naive
+
+
+def test_room_for_lies_grows_with_their_number_and_is_exact_for_drifts() -> None:
+    values = np.random.default_rng(1).random(400) * 0.2 + 0.4
+    none = np.zeros(400)
+
+    def upper(n_false: int, move: float, drift: float) -> float:
+        return concentration.betting_upper_despite_lies(
+            values, 0.05, bet=1.0, n_false=n_false, moves=none + move, drifts=none + drift
+        )
+
+    free = upper(0, 0.3, 0.0)
+    assert values.mean() < free < values.mean() - np.log(0.05) / 400 + values.var()  # L/(m bet) + bet s^2
+    assert free < upper(4, 0.3, 0.0) < upper(40, 0.3, 0.0)
+    assert upper(40, 0.3, 0.0) > free + 40 * 0.3 / 400
+    assert upper(0, 0.0, 0.01) == pytest.approx(free + 0.01, abs=1e-9)
