@@ -218,7 +218,7 @@ class VerifierSession:
         )
         self._spot_checks.append(check)
         if check.mismatches:  # V11
-            return self._close(Outcome.REJECT, _false_answers(check))
+            return self._close(Outcome.REJECT, _false_answers(check, len(outputs)))
         merged = self._answers.outputs.copy()
         merged[self._evaluations] = outputs
         return self._decide(draw, merged, check)
@@ -276,10 +276,10 @@ class VerifierSession:
         return self._draw, self._committed
 
 
-def _false_answers(check: SpotCheck) -> str:
+def _false_answers(check: SpotCheck, n_rechecked: int) -> str:
     shown = ", ".join(map(str, check.mismatches[:5])) + (", ..." if len(check.mismatches) > 5 else "")
     return (
-        f"{len(check.mismatches)} of {check.n_checked} rechecked answers are false (evaluations {shown}; "
+        f"{len(check.mismatches)} of {n_rechecked} rechecked answers are false (evaluations {shown}; "
         f"largest difference {check.largest_difference:.3g})"
     )
 
