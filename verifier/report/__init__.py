@@ -22,8 +22,8 @@ Keys of ``--json``, stable:
 
     certificate   method, lower, upper (of the worst row); then the method's own:
     families      relative_gap, upper_despite_lies, families_lower, projection_lower, mean_square_between,
-                  mean_square_within, degrees_between, degrees_within, n_families, n_siblings, rho, n_rows, worst_row, variance_error,
-                  allowance, intercept_error, constant_targets
+                  mean_square_within, degrees_between, degrees_within, n_families, n_siblings, rho, n_rows,
+                  worst_row, variance_error, allowance, intercept_error, constant_targets
     crossfit      direction, along, slack, second_moment, largest, clipping, variance_lower, n_pairs, n_false, n_rows,
                   worst_row
     algorithm1    mean_squared_error, total, degree_0, degree_1
