@@ -46,7 +46,7 @@ SEED = 3
 
 
 def asked(assurance: Assurance, n_looks: int = 1) -> Terms:
-    one = terms(assurance, n_families=8, n_siblings=2, rho=0.5, n_checks=4, epsilon=0.2)
+    one = terms(assurance, n_families=8, n_siblings=2, rho=0.5, n_checks=20, epsilon=0.2)
     return replace(one, looks=one.looks * n_looks)
 
 
@@ -76,7 +76,7 @@ def test_an_audited_journey_has_the_prover_train_and_rechecks_some() -> None:
     journey = meet(WORLD, asked(Assurance.AUDITED), seed=SEED)
     assert journey.verdict.outcome is Outcome.ACCEPT
     assert names(journey) == ["Opening", "ClaimCommitted", "Challenge", "Answers", "Retrained", "Closing"]
-    assert (journey.n_trained_by_prover, journey.verdict.n_retrainings) == (32, 4)
+    assert (journey.n_trained_by_prover, journey.verdict.n_retrainings) == (32, 20)
 
 
 @pytest.mark.parametrize("assurance", list(Assurance))
