@@ -76,7 +76,8 @@ class CrossEntropy:
             growth.addcmul_(p, t.unsqueeze(1), value=-1).mul_((1 / (1 + t)).unsqueeze(1))
             gradients[tile] += (growth @ self._x_working).flatten(1)
             values[tile] += t.log1p_().sum(dim=1)
-        return values, 4 * torch.finfo(offsets.dtype).eps * noise, gradients
+        # Rounding of the products, of t's cancelling terms and of two sums: 3 to 12 eps of the largest part were seen.
+        return values, 16 * torch.finfo(offsets.dtype).eps * noise, gradients
 
     def move(self, models: Bool[Tensor, " m"], offsets: Float[Tensor, "m k"]) -> None:
         """Move the anchors of ``models`` by their offsets; their gradients there are exact to double precision."""

@@ -30,7 +30,7 @@ from protocol.training.features import in_row_space
 from protocol.training.minimiser import minimise
 from protocol.training.preconditioner import Preconditioner
 
-N_PILOTS = 16
+N_PILOTS = 32
 PILOT_TOLERANCE = 1e-2
 SHARED_ROUNDS = 300
 OWN_ROUNDS = 12

@@ -210,7 +210,7 @@ def _advance(here: _State, objective: Objective) -> tuple[_State, Bool[Tensor, "
     curvature = _dot(step, change)
     decreased = (value <= here.value + _SUFFICIENT_DECREASE * here.length * slope) | (slope_there <= 0)
     flat = (value <= here.value + noise) & (slope_there <= -_FLAT_SLOPE * slope)
-    moved = (decreased | flat) & (slope < 0) & (curvature > 0) & torch.isfinite(1 / curvature)
+    moved = (decreased | flat) & (curvature > 0) & torch.isfinite(1 / curvature)
     pair = _Pair(s=step, y=change, weight=1 / curvature)
     newer = (*here.pairs[1:], pair)
     if bool(moved.all()):

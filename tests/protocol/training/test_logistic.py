@@ -83,7 +83,7 @@ def test_features_of_any_scale_converge_to_a_tight_tolerance(source: str, l2: fl
     data = tasks.data_of(table, 100, 20, source=f"sklearn:{source}", target_column="")
     dataset = split(table, data, UnitKind.ROW)
     recipe = Logistic(l2=l2, gradient_tolerance=1e-8)
-    subsets = tasks.subsets_of(100, 12)
+    subsets = tasks.subsets_of(100, 5)
     subsets[0] = np.arange(100) == 5
     weights = _weights(dataset, table.n_classes, recipe, subsets)
     assert (_gradient_norms(dataset, table.n_classes, l2, subsets, weights) <= 1.01e-8).all()

@@ -81,6 +81,13 @@ def test_too_few_rounds_say_which_models_are_not_done_and_keep_what_was_gained()
     assert gained.tolist() == [True, True, False, True]
 
 
+@pytest.mark.parametrize("rounds", range(0, 60, 4))
+def test_done_is_said_of_exactly_those_whose_gradient_is_small(rounds: int) -> None:
+    bowls = _bowls(20, 5)
+    found, done = minimise(_bowls(20, 5), lambda v: v, 1e-6, rounds)
+    assert torch.equal(done, bowls.at(found)[1].norm(dim=1) <= 1e-6)
+
+
 @pytest.mark.parametrize("precondition", [lambda v: -v, lambda v: v * torch.nan], ids=["indefinite", "nan"])
 def test_a_preconditioner_that_points_uphill_is_never_done_and_ends(precondition) -> None:
     found, done = minimise(_bowls(4, 5), precondition, 1e-9, 1000)
