@@ -45,6 +45,10 @@ class Game(Protocol):
     def variance(self) -> float:
         """Return Var f."""
 
+    @property
+    def largest(self) -> float:
+        """Return a bound on |f| over all subsets."""
+
 
 def task_of(n_units: int, *, n_targets: int = 1, p: float = 0.5, bound: float = 1e6, tolerance: float = 0.0) -> Task:
     """Return a task of the game's size. Its data are never read: a game needs no training."""
@@ -102,6 +106,13 @@ class Polynomial:
     def variance(self) -> float:
         return self.w1 + self.w2 + self.w3
 
+    @property
+    def largest(self) -> float:
+        top = float(np.abs(harmonic.characters(np.array([[True, False]]), self.p)).max())
+        degrees = ((2, self.w2), (3, self.w3))
+        products = (np.sqrt(weight * (self.n_units // degree)) * top**degree for degree, weight in degrees)
+        return float(np.abs(self._coefficients()).sum() * top + sum(products))
+
 
 @dataclass(frozen=True)
 class Parity:
@@ -123,6 +134,10 @@ class Parity:
 
     @property
     def variance(self) -> float:
+        return 1.0
+
+    @property
+    def largest(self) -> float:
         return 1.0
 
 
@@ -149,6 +164,10 @@ class Majority:
 
     @property
     def variance(self) -> float:
+        return 1.0
+
+    @property
+    def largest(self) -> float:
         return 1.0
 
 
@@ -180,3 +199,83 @@ class Spikes:
     def variance(self) -> float:
         cross = 2 * self.width / np.sqrt(self.n_units) * self.height * 2.0 ** (1 - self.width)
         return float(1.0 + self.height**2 * 2.0 ** (1 - self.width) + cross)
+
+    @property
+    def largest(self) -> float:
+        return float(np.sqrt(self.n_units) + abs(self.height))
+
+
+@dataclass(frozen=True)
+class SparsePolynomial:
+    """A few monomials over the first six units, up to degree three; every other unit counts for nothing."""
+
+    n_units: int
+    p: float = 0.5
+
+    _TERMS = (
+        ((0,), 0.8), ((1,), -0.5), ((2,), 0.3), ((0, 1), 0.4), ((3, 4), -0.3), ((0, 1, 2), 0.5), ((3, 4, 5), -0.4),
+    )  # fmt: skip
+
+    def outputs(self, subsets: np.ndarray) -> np.ndarray:
+        phi = harmonic.characters(subsets[:, :6], self.p)
+        total = sum(weight * np.prod(phi[:, list(units)], axis=1) for units, weight in self._TERMS)
+        return np.asarray(total)[:, None]
+
+    @property
+    def best(self) -> np.ndarray:
+        coefficients = np.zeros(self.n_units)
+        for units, weight in self._TERMS:
+            if len(units) == 1:
+                coefficients[units[0]] = weight
+        return harmonic.weights_from_coefficients(coefficients, self.p)[None]
+
+    @property
+    def variance(self) -> float:
+        return float(sum(weight**2 for _, weight in self._TERMS))
+
+    @property
+    def largest(self) -> float:
+        top = float(np.abs(harmonic.characters(np.array([[True, False]]), self.p)).max())
+        return float(sum(abs(weight) * top ** len(units) for units, weight in self._TERMS))
+
+
+@dataclass(frozen=True)
+class HeavyTailed:
+    """+-growth^L, L how many of the first ``width`` units are like the first one, which gives the sign; p = 1/2.
+
+    L is geometric until it is cut at the width, so P(|f| > y) falls as y^(-ln 2 / ln growth) up to growth^width: at
+    2^0.4 a Pareto tail of index 2.5, whose fourth moment grows with the width. Bounded and odd.
+    """
+
+    n_units: int
+    width: int
+    growth: float
+    p: float = 0.5
+
+    def outputs(self, subsets: np.ndarray) -> np.ndarray:
+        alike = subsets[:, : self.width] == subsets[:, :1]
+        streak = np.minimum.accumulate(alike, axis=1).sum(axis=1)
+        return np.asarray(np.where(subsets[:, 0], 1.0, -1.0) * self.growth**streak)[:, None]
+
+    def _chances(self) -> np.ndarray:
+        """P(L = l) for l = 1 .. width."""
+        chances = 0.5 ** np.arange(1, self.width + 1)
+        chances[-1] *= 2
+        return chances
+
+    @property
+    def best(self) -> np.ndarray:
+        sizes = self._chances() * self.growth ** np.arange(1, self.width + 1)
+        # |f| phi_1 phi_i is |f| where the streak reaches i, -|f| where it ends just before, 0 on average elsewhere.
+        coefficients = np.zeros(self.n_units)
+        coefficients[: self.width] = np.cumsum(sizes[::-1])[::-1]
+        coefficients[1 : self.width] -= sizes[:-1]
+        return harmonic.weights_from_coefficients(coefficients, self.p)[None]
+
+    @property
+    def variance(self) -> float:
+        return float(self._chances() @ self.growth ** (2 * np.arange(1, self.width + 1)))
+
+    @property
+    def largest(self) -> float:
+        return float(self.growth**self.width)
