@@ -54,6 +54,9 @@ class Defence(enum.Enum):
     V13 = "the lower bound of the families certificate"
     ALLOWANCE = "the bound's price for answers off by the tolerance"
     LEAVING = "leaving after the challenge fails the run (THEORY 8)"
+    DERIVED = "numbers, subsets and seeds are derived from the verifier's own challenge"
+    COMPARED = "verifiers compare the claims that they were shown"
+    COUNTED = "every session is filed, and spends a delta of its own"
 
 
 @dataclass(frozen=True, kw_only=True)

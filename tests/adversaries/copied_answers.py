@@ -13,10 +13,13 @@ from tests.adversaries.cheat import FALSE_ANSWERS, Cheat, Defence, Scene
 
 @dataclass(frozen=True)
 class CopiedAnswers(Cheat):
-    """Answers every sibling with its family's first; the complement likewise. Saves all but one training in s."""
+    """Answers every sibling with its family's first; the complement likewise. Saves all but one training in s.
+
+    Copies agree with each other and not with the claim, so that the means grow: they win nothing but work saved.
+    """
 
     name = "copied-answers"
-    stopped_by = (Defence.V11,)
+    stopped_by = (Defence.V11, Defence.V12)
     fate = FALSE_ANSWERS
 
     def answers(self, draw: Draw, honest: np.ndarray, claim: Claim, scene: Scene) -> np.ndarray:

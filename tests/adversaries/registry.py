@@ -1,5 +1,7 @@
 """All cheats, in order: those about the claim, those about the answers, those about the protocol.
 
+Those of ``ACROSS`` are accepted, rightly, in every single session: their lie takes two.
+
 The default parameters are the demonstrative ones (a gap far above any sensible epsilon); tests of rates make their own.
 """
 
@@ -16,6 +18,7 @@ from tests.adversaries.copied_answers import CopiedAnswers
 from tests.adversaries.cut_short import CutShort
 from tests.adversaries.denormal_scores import DenormalScores
 from tests.adversaries.drift_by_tolerance import DriftByTolerance
+from tests.adversaries.duplicated_answers import DuplicatedAnswers
 from tests.adversaries.enormous_scores import EnormousScores
 from tests.adversaries.false_fraction import FalseFraction
 from tests.adversaries.favoured import Favoured
@@ -23,6 +26,7 @@ from tests.adversaries.fitted_to_challenge import FittedToChallenge
 from tests.adversaries.greedy_answers import GreedyAnswers
 from tests.adversaries.heavy_tailed import HeavyTailed
 from tests.adversaries.inflated_noise import InflatedNoise
+from tests.adversaries.mirrored_answers import MirroredAnswers
 from tests.adversaries.nan_answers import NanAnswers
 from tests.adversaries.not_finite_scores import NotFiniteScores
 from tests.adversaries.one_unit import OneUnit
@@ -38,6 +42,7 @@ from tests.adversaries.surrogate_answers import SurrogateAnswers
 from tests.adversaries.swapped_answers import SwappedAnswers
 from tests.adversaries.too_few_answers import TooFewAnswers
 from tests.adversaries.too_many_answers import TooManyAnswers
+from tests.adversaries.two_claims import TwoClaims
 from tests.adversaries.two_faced import TwoFaced
 from tests.adversaries.unlucky import LeavesWhenUnlucky
 from tests.adversaries.wrong_seed import WrongSeed
@@ -50,9 +55,9 @@ CLAIMS: tuple[Cheat, ...] = (
 )  # fmt: skip
 
 ANSWERS: tuple[Cheat, ...] = (
-    CopiedAnswers(), FalseFraction(), SurrogateAnswers(), CutShort(), AnotherDataset(), WrongSeed(), GreedyAnswers(),
-    CancelledOutliers(), InflatedNoise(), DriftByTolerance(), NanAnswers(), OutOfRangeAnswers(), SwappedAnswers(),
-    PermutedAnswers(), TooFewAnswers(), TooManyAnswers(),
+    CopiedAnswers(), MirroredAnswers(), FalseFraction(), SurrogateAnswers(), CutShort(), AnotherDataset(), WrongSeed(),
+    GreedyAnswers(), CancelledOutliers(), InflatedNoise(), DriftByTolerance(), NanAnswers(), OutOfRangeAnswers(),
+    SwappedAnswers(), PermutedAnswers(), DuplicatedAnswers(), TooFewAnswers(), TooManyAnswers(),
 )  # fmt: skip
 
 PROTOCOL: tuple[Cheat, ...] = (
@@ -62,4 +67,6 @@ PROTOCOL: tuple[Cheat, ...] = (
 
 ALL: tuple[Cheat, ...] = CLAIMS + ANSWERS + PROTOCOL
 
-BY_NAME: dict[str, Cheat] = {cheat.name: cheat for cheat in ALL}
+ACROSS: tuple[Cheat, ...] = (TwoClaims(),)
+
+BY_NAME: dict[str, Cheat] = {cheat.name: cheat for cheat in ALL + ACROSS}

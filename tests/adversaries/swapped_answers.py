@@ -1,8 +1,8 @@
-"""The right answers in the wrong order."""
+"""The right answers in the wrong order, and a claim that says the opposite to go with them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,14 +13,18 @@ from tests.adversaries.cheat import FALSE_ANSWERS, Cheat, Defence, Scene
 
 @dataclass(frozen=True)
 class SwappedAnswers(Cheat):
-    """Answers each evaluation with its neighbour's output: a subset with its complement's, at p = 1/2.
+    """Claims that every unit does the opposite, and answers each evaluation with its neighbour's output.
 
-    Each leaf under the root names evaluation, subset and seed, so each is a false answer of its own.
+    At p = 1/2 the neighbour is the complement: claim and answers fit each other as well as honest ones do. Each leaf
+    under the root names evaluation, subset and seed, so each is a false answer of its own.
     """
 
     name = "swapped-answers"
     stopped_by = (Defence.V11,)
     fate = FALSE_ANSWERS
+
+    def claim(self, honest: Claim, scene: Scene) -> Claim:
+        return replace(honest, scores=-honest.scores, intercepts=honest.intercepts + honest.scores.sum(axis=1))
 
     def answers(self, draw: Draw, honest: np.ndarray, claim: Claim, scene: Scene) -> np.ndarray:
         n = len(honest) - len(honest) % 2

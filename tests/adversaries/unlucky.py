@@ -25,13 +25,15 @@ class LeavesWhenUnlucky(Cheat):
     """Claims noise of ``gap``, works out the certificate before it answers, and leaves unless it will be accepted.
 
     Were a run that it left not counted, it would be accepted in every run that is. ``silently``: it just stops talking.
+    A session is all that a verifier knows of: it remembers none before. Coming back until it is accepted costs the
+    prover patience, and whoever grants that another delta each time; ``verifier compare`` counts what was filed.
     """
 
     gap: float = 0.3
     silently: bool = False
 
     name = "leaves-when-unlucky"
-    stopped_by = (Defence.LEAVING, Defence.V12)
+    stopped_by = (Defence.LEAVING, Defence.V12, Defence.COUNTED)
     fate = Fate(assurance=Assurance.AUDITED, outcome=Outcome.REJECT, reason="out of memory, try again")
 
     def claim(self, honest: Claim, scene: Scene) -> Claim:
