@@ -38,10 +38,11 @@ from protocol.session.verdict import Verdict
 from protocol.task import Task
 from verifier import audit as loop
 from verifier import cli_options as options
-from verifier import filing, keys, payouts, retrain, verification
+from verifier import comparison, filing, keys, payouts, retrain, verification
 from verifier.audit import Progressed
 from verifier.party import Party
 from verifier.progress import Bars
+from verifier.report import comparison as comparison_report
 from verifier.report import payouts as payouts_report
 from verifier.report import plan as plan_report
 from verifier.report import verdict as verdict_report
@@ -371,6 +372,24 @@ def recheck(
     notes = (f"signed by verifier {filed.public_key.raw.hex()}", believed, f"about task {filed.task.digest.hex()}")
     _show(verdict, Filed(transcript=transcript, notes=notes), filed.task, as_json=as_json, quiet=quiet)
     return EXIT_STATUS[verdict.outcome]
+
+
+@app.command(epilog=EPILOG)
+@_command
+def compare(
+    transcripts: Annotated[list[Path], typer.Argument(metavar="TRANSCRIPT...", help="Filed transcripts, one task.")],
+    as_json: options.AsJson = False,
+) -> int:
+    """Hold filed sessions about one task together: was every verifier shown one claim, and how often was it asked?
+
+    Ends with 1 when a prover signed more than one claim, else with 0, whatever the sessions ended in.
+    """
+    found = comparison.compare(transcripts)
+    if as_json:
+        _Stdout().out(json_text(comparison_report.comparison_json(found)))
+    else:
+        comparison_report.print_comparison(found, _Stdout())
+    return 1 if found.two_faced else 0
 
 
 @app.command(epilog=EPILOG)

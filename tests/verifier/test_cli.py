@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -428,6 +429,39 @@ def test_a_tampered_transcript_supports_no_verdict(run: Callable[..., Ran], file
     assert_fault(run("recheck", "none"), 65, "expected a file to read")
 
 
+# ---------------------------------------------------------------------------------------- compare
+
+
+def test_transcripts_of_one_claim_agree_and_of_two_do_not(
+    run: Callable[..., Ran], market: Market, trusted: tuple, here: Path
+) -> None:
+    nudged = replace(market.claim, scores=market.claim.scores * 1.001)
+    for name, claim in (("a", None), ("b", None), ("c", nudged)):
+        file = market.claim_file(here / f"{name}.claim", claim)
+        assert run("verify", "--claim", file, *trusted, "--transcript", name).status == 0
+    agreed = run("compare", "a", "b")
+    assert agreed.status == 0, agreed.err
+    assert "2 sessions, 2 accepted: in one of them a wrong ACCEPT has probability 0.1 at most" in agreed.out
+    assert "no prover signed more than one claim" in agreed.out
+    shown = run("compare", "a", "b", "c")
+    assert shown.status == 1
+    key = market.committed().signed.public_key.raw.hex()
+    assert f"prover {key} signed more than one claim about this task" in shown.out
+    told = run("compare", "a", "c", "--json").told
+    assert told["two_faced"] == [key]
+    assert (told["task_digest"], told["n_sessions"], told["n_accepted"]) == (market.task.digest.hex(), 2, 2)
+    assert len({session["claim_root"] for session in told["sessions"]}) == 2
+
+
+def test_what_cannot_be_compared_is_one_line(
+    run: Callable[..., Ran], market: Market, trusted: tuple, here: Path
+) -> None:
+    assert run("verify", "--claim", market.claim_file(here / "x.claim"), *trusted, "--transcript", "a").status == 0
+    assert_fault(run("compare", "a"), 64, "expected two transcripts or more to compare, got 1")
+    assert_fault(run("compare", "a", "a"), 65, "expected a session of its own, got that of a")
+    assert_fault(run("compare", "a", "none"), 65, "expected a file to read")
+
+
 # ------------------------------------------------------------------------------------------ audit
 
 
@@ -495,7 +529,7 @@ def test_a_payout_file_is_checked_before_anyone_is_asked(
 # --------------------------------------------------------------------------------- the command itself
 
 
-@pytest.mark.parametrize("command", ["inspect", "plan", "verify", "recheck", "audit"])
+@pytest.mark.parametrize("command", ["inspect", "plan", "verify", "recheck", "compare", "audit"])
 def test_every_option_is_documented(here: Path, command: str) -> None:
     shown = CliRunner().invoke(cli.app, [command, "--help"])
     assert shown.exit_code == 0

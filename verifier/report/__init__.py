@@ -5,6 +5,7 @@
     certificate.py   the bounds, part by part, of each method
     plan.py          what a verification will cost
     payouts.py       who is owed what
+    comparison.py    what several sessions say together
 
 Owns the words and the keys; computes nothing that is not in what it is given. Whatever a prover or a file wrote is
 shown as one line without control characters, and never as markup.
@@ -19,6 +20,8 @@ Keys of ``--json``, stable:
               seconds_per_retraining, seconds, claim_bytes, answers_bytes, figures_from
     inspect   task_digest, task (TOML)
     recheck   as verify, transcript being the file read
+    compare   task_digest, n_sessions, n_accepted, delta (summed), two_faced (keys), sessions, a list: transcript,
+              outcome, delta, verifier, prover, claim_root
 
     certificate   method, lower, upper (of the worst row); then the method's own:
     families      relative_gap, upper_despite_lies, families_lower, projection_lower, mean_square_between,
