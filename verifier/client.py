@@ -97,6 +97,7 @@ class ProverClient:
         self._channel = _channel(self.address, tls_ca, insecure)
         self._was_heard = False
         self._task: Task | None = None
+        self.max_evaluations: int | None = None
         self._opened: tuple[Opening, SignedClaim] | None = None
 
     def close(self) -> None:
@@ -114,6 +115,8 @@ class ProverClient:
     def get_task(self) -> Task:
         """Return the task that the prover has a claim for, not trusted yet.
 
+        Sets ``max_evaluations``, the most trainings that it says a session may ask for; None where it does not say.
+
         Raises
         ------
         TransportError
@@ -123,7 +126,7 @@ class ProverClient:
         """
         response = self._call("GetTask", pb.GetTaskRequest(), pb.GetTaskResponse)
         require_present(response, "task", what="answer to GetTask")
-        self._task = task_from_proto(response.task)
+        self._task, self.max_evaluations = task_from_proto(response.task), response.max_evaluations or None
         return self._task
 
     def exchange(

@@ -30,6 +30,7 @@ class Party:
     task : what the party has a claim for, not trusted yet.
     prover : who answers.
     is_file : whether nothing can be asked of it.
+    max_served : most trainings that its server says it answers in a session; None where it does not say.
 
     Raises
     ------
@@ -44,6 +45,7 @@ class Party:
             raise ArgumentError("expected one of HOST:PORT and --claim FILE, got " + ("both" if address else "neither"))
         self.is_file = claim is not None
         self.prover: ProverClient | FileProver
+        self.max_served: int | None = None
         if claim is not None:
             self.where = str(claim)
             self.task, committed = read_claim(claim)
@@ -52,7 +54,7 @@ class Party:
             self.where = address or ""
             client = _connect(self.where, tls_ca, insecure)
             try:
-                self.task = client.get_task()
+                self.task, self.max_served = client.get_task(), client.max_evaluations
             except BaseException:
                 client.close()
                 raise

@@ -52,7 +52,9 @@ class Servicer:
     """
 
     def __init__(self, served: Served, sessions: Sessions, limits: Limits) -> None:
-        self._task = task_to_proto(served.task)
+        self._task = pb.GetTaskResponse(
+            task=task_to_proto(served.task), max_evaluations=limits.max_evaluations(served.task.n_targets)
+        )
         self._sessions, self._limits = sessions, limits
         self._lock = threading.Lock()
         self._claim: tuple[Claim, bytes] | None = None
@@ -71,7 +73,7 @@ class Servicer:
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     def _get_task(self, _: pb.GetTaskRequest) -> pb.GetTaskResponse:
-        return pb.GetTaskResponse(task=self._task)
+        return self._task
 
     def _open(self, request: pb.OpenRequest) -> pb.OpenResponse:
         require_present(request, "opening", what="Open")

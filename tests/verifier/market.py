@@ -177,6 +177,7 @@ class MemoryProver:
         self._session = ProverSession(
             task=market.task, claim=committed.claim, signed=committed.signed, key=PROVER_KEY, max_evaluations=100_000
         )
+        self.max_evaluations: int | None = None
         self.heard: list[str] = []
         self.is_closed = False
 

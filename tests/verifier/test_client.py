@@ -260,6 +260,18 @@ def test_a_call_that_is_never_answered() -> None:
         release.set()
 
 
+# ---------------------------------------------------------------------------------- what a session may ask for
+
+
+@pytest.mark.parametrize(("said", "known"), [(0, None), (7, 7), (2**63, 2**63)], ids=["nothing", "few", "absurd"])
+def test_the_most_trainings_that_a_server_says_it_answers(said: int, known: int | None) -> None:
+    told = pb.GetTaskResponse(task=TASK.task, max_evaluations=said).SerializeToString()
+    with peer(GetTask=told) as address, client(address) as asked:
+        assert asked.max_evaluations is None
+        asked.get_task()
+        assert asked.max_evaluations == known
+
+
 # ---------------------------------------------------------------------------------- junk
 
 
