@@ -198,6 +198,12 @@ def check_choice(case: Json) -> None:
     same(len(case["choice"]), case["k"], "size of the choice")
 
 
+def check_training(case: Json) -> None:
+    drawn = ref.training_draws(case["training_seed"], case["index"], case["n"], case["padding"])
+    for name, want in drawn.items():
+        same(case[name], want, name)
+
+
 def check_tree(case: Json) -> None:
     leaves = [bytes.fromhex(leaf) for leaf in case["leaves"]]
     same(case["root"], ref.tree_root(leaves).hex(), "root")
@@ -232,6 +238,7 @@ CHECKS: dict[str, Callable[[Json], None]] = {
     "sampling.json": check_sampling,
     "sessions.json": check_session,
     "tasks.json": check_task,
+    "training.json": check_training,
     "trees.json": check_tree,
 }
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,17 @@ from protocol.claim import Claim, Figures
 from protocol.commitments import MerkleTree, PublicKey, SigningKey
 from protocol.encoding import PREFIX, Seed, canonical, digest
 from protocol.errors import Reason
+from protocol.recipes import Factory, Loss, Optimiser, Precision, Schedule, Sgd
 from protocol.sampling import (
     Design,
     Draw,
+    augmentations,
     choose,
     families,
+    initial_weights,
     pairs,
     permutation,
+    row_order,
     seed_from_integer,
     subset_digests,
 )
@@ -259,6 +263,47 @@ def choices() -> list[dict[str, Any]]:
     ]
 
 
+def training() -> list[dict[str, Any]]:
+    """Return what recipe sgd draws from a training seed: SPEC 4."""
+    cases = [(0, 0, 9, 0), (2**63 - 1, 3, 20, 4), (7, 2**32, 5, 1)]
+    return [
+        {
+            "training_seed": seed,
+            "seed": seed_from_integer("training", seed).hex(),
+            "index": index,
+            "n": n,
+            "padding": padding,
+            "order": row_order(seed, index, n).tolist(),
+            "weights": initial_weights(seed, index, n).tolist(),
+            "augmentations": augmentations(seed, index, n, padding).tolist(),
+        }
+        for seed, index, n, padding in cases
+    ]
+
+
+def sgd_task() -> Task:
+    """Return a task of recipe sgd on images."""
+    task = contributors_task()
+    recipe = Sgd(
+        factory=Factory.CNN, factory_digest=b"", widths=(8, 16), image=(3, 6, 5), loss=Loss.SQUARED_HINGE,
+        optimiser=Optimiser.MOMENTUM, learning_rate=0.125, momentum=0.75, beta1=0.0, beta2=0.0, epsilon=0.0,
+        weight_decay=2.0**-10, schedule=Schedule.LINEAR, warmup_steps=3, epochs=4, batch_size=7,
+        precision=Precision.BF16, flips=True, crop_padding=2,
+    )  # fmt: skip
+    return replace(task, recipe=recipe, targets=replace(task.targets, kind=TargetKind.LOSS))
+
+
+def own_network_task() -> Task:
+    """Return a task of recipe sgd on a network of the user's own."""
+    recipe = Sgd(
+        factory=Factory.CUSTOM, factory_digest=digest("factory", "made up"), widths=(), image=(0, 0, 0),
+        loss=Loss.CROSS_ENTROPY, optimiser=Optimiser.ADAMW, learning_rate=0.001, momentum=0.0, beta1=0.9, beta2=0.999,
+        epsilon=1e-8, weight_decay=0.0, schedule=Schedule.COSINE, warmup_steps=0, epochs=1, batch_size=32,
+        precision=Precision.FP32, flips=False, crop_padding=0,
+    )  # fmt: skip
+    return replace(contributors_task(), recipe=recipe)
+
+
 def trees() -> list[dict[str, Any]]:
     """Return Merkle trees with every path: SPEC 4."""
     cases = []
@@ -272,7 +317,8 @@ def trees() -> list[dict[str, Any]]:
 
 def tasks() -> list[dict[str, Any]]:
     """Return tasks with their digests: SPEC 5."""
-    cases = [made_up_task(), contributors_task(), made_up_task(average=True, n_targets=3, n_units=2, p_16=1)]
+    tiny = made_up_task(average=True, n_targets=3, n_units=2, p_16=1)
+    cases = [made_up_task(), contributors_task(), tiny, sgd_task(), own_network_task()]
     return [{"task": plain(task), "digest": task.digest.hex()} for task in cases]
 
 
@@ -449,6 +495,7 @@ FILES = {
     "digests.json": digests,
     "sampling.json": sampling,
     "choices.json": choices,
+    "training.json": training,
     "trees.json": trees,
     "tasks.json": tasks,
     "claims.json": claims,

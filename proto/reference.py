@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Callable
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -151,6 +152,23 @@ def permutation(seed: bytes, n: int) -> list[int]:
     return sorted(range(n), key=lambda i: (numbers[i], i))
 
 
+def training_draws(integer: int, index: int, n: int, padding: int) -> Json:
+    """Return what recipe sgd draws: an epoch's order and augmentations, a parameter's first values."""
+    seed = digest("integer seed", e_str("training"), e_int(integer))
+    numbers = [int.from_bytes(stream(seed, "order", index, 8 * n)[8 * i : 8 * i + 8], "little") for i in range(n)]
+    words = [int.from_bytes(stream(seed, "weights", index, 4 * n)[4 * i : 4 * i + 4], "little") for i in range(n)]
+    moves = draws_16(seed, "augmentation", index, 3 * n)
+    return {
+        "seed": seed.hex(),
+        "order": sorted(range(n), key=lambda i: (numbers[i], i)),
+        "weights": [(2 * word + 1 - 2**32) / 2**32 for word in words],
+        "augmentations": [
+            [moves[3 * i] // 32768, *(moves[3 * i + side] * (2 * padding + 1) // 65536 for side in (1, 2))]
+            for i in range(n)
+        ],
+    }
+
+
 def draw_digest(seed: bytes, design: Json) -> bytes:
     sizes = [e_int(design[name]) for name in ("n_families", "n_siblings", "keep_16")]
     return digest("draw", e_bytes(seed), *sizes, e_bool(design["complements"]))
@@ -193,10 +211,41 @@ def root_from_path(leaf: bytes, index: int, n: int, path: list[bytes]) -> bytes:
 # ------------------------------------------------------------------- section 5: messages
 
 
+def e_ints(values: list[int]) -> bytes:
+    return e_list([e_int(value) for value in values])
+
+
+RECIPE_FIELDS: dict[str, dict[str, Callable[[Any], bytes]]] = {
+    "ridge": {"l2": e_float},
+    "logistic": {"l2": e_float, "gradient_tolerance": e_float},
+    "sgd": {
+        "factory": e_str,
+        "factory_digest": lambda text: e_bytes(bytes.fromhex(text)),
+        "widths": e_ints,
+        "image": e_ints,
+        "loss": e_str,
+        "optimiser": e_str,
+        "learning_rate": e_float,
+        "momentum": e_float,
+        "beta1": e_float,
+        "beta2": e_float,
+        "epsilon": e_float,
+        "weight_decay": e_float,
+        "schedule": e_str,
+        "warmup_steps": e_int,
+        "epochs": e_int,
+        "batch_size": e_int,
+        "precision": e_str,
+        "flips": e_bool,
+        "crop_padding": e_int,
+    },
+}
+
+
 def task_digest(task: Json) -> bytes:
     data, targets, recipe = task["data"], task["targets"], task["recipe"]
-    names = {"ridge": ["l2"], "logistic": ["l2", "gradient_tolerance"]}[recipe["name"]]
-    same(set(recipe), {"name", *names}, "recipe")
+    parts = RECIPE_FIELDS[recipe["name"]]
+    same(set(recipe), {"name", *parts}, "recipe")
     same(task["numerics"]["profile"], "tolerance", "numeric profile")
     n_targets = 1 if targets["average"] else len(targets["rows"])
     return digest(
@@ -213,7 +262,7 @@ def task_digest(task: Json) -> bytes:
             ]
         ),
         e_list([e_str(task["units"]["kind"]), e_int(task["units"]["n"])]),
-        e_list([e_str(recipe["name"]), *(e_float(recipe[name]) for name in names)]),
+        e_list([e_str(recipe["name"]), *(encode(recipe[name]) for name, encode in parts.items())]),
         e_list(
             [
                 e_str(targets["kind"]),

@@ -17,7 +17,7 @@ from functools import cached_property
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from protocol.encoding import SEED_BYTES, Digest, Seed, digest
 from protocol.errors import MalformedMessage
@@ -160,6 +160,31 @@ def permutation(seed: Seed, n: int) -> Int64[np.ndarray, " n"]:
 def seed_from_integer(label: str, value: int) -> Seed:
     """Return the 32-byte seed that a task's small integer seed stands for."""
     return Seed(digest("integer seed", label, value))
+
+
+def row_order(training_seed: int, epoch: int, n: int) -> Int64[np.ndarray, " n"]:
+    """Return the order in which recipe ``sgd`` takes the n training rows in an epoch (SPEC 4, training draws)."""
+    draws = np.frombuffer(_Stream(_training(training_seed), "order").read(epoch, 8 * n), dtype="<u8")
+    return np.argsort(draws, kind="stable").astype(np.int64)
+
+
+def initial_weights(training_seed: int, parameter: int, n: int) -> Float64[np.ndarray, " n"]:
+    """Return n numbers uniform on (-1, 1), odd multiples of 2^-32: the numbered parameter before it is scaled."""
+    draws = np.frombuffer(_Stream(_training(training_seed), "weights").read(parameter, 4 * n), dtype="<u4")
+    return np.asarray((2.0 * draws + 1.0) * 2.0**-32 - 1.0)
+
+
+def augmentations(training_seed: int, epoch: int, n: int, padding: int) -> Int64[np.ndarray, "n 3"]:
+    """Return, for each of the n training rows: whether it is mirrored, and where a crop begins, down and across.
+
+    Crops begin at 0 to 2 ``padding`` of the padded image.
+    """
+    draws = _Stream(_training(training_seed), "augmentation").draws_16(epoch, 3 * n).reshape(n, 3).astype(np.int64)
+    return draws * np.array([2, 2 * padding + 1, 2 * padding + 1]) >> 16
+
+
+def _training(training_seed: int) -> Seed:
+    return seed_from_integer("training", training_seed)
 
 
 class _Stream:

@@ -14,13 +14,17 @@ import enum
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float64
 
 from protocol.encoding import DIGEST_BYTES, Digest, Value, canonical, digest
-from protocol.errors import TaskFileError
+from protocol.recipes import Logistic, Recipe, Ridge, Sgd, require
+
+__all__ = [
+    "HALF_16", "MAX_SEED", "MAX_TARGETS", "MAX_UNITS", "ConstantColumns", "Data", "Logistic", "Numerics", "Recipe",
+    "Ridge", "Scaling", "SeedPolicy", "Sgd", "TargetKind", "Targets", "Task", "UnitKind", "Units",
+]  # fmt: skip
 
 HALF_16 = 1 << 15
 """Inclusion threshold of p = 1/2; only there does a subset have a complement (THEORY 2)."""
@@ -84,11 +88,6 @@ class SeedPolicy(enum.Enum):
     PER_SUBSET = "per-subset"
 
 
-def _require(holds: bool, key: str, expected: str, got: object) -> None:
-    if not holds:
-        raise TaskFileError(f"{key}: expected {expected}, got {got}")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Data:
     """Which rows are trained on and which are tested.
@@ -113,15 +112,15 @@ class Data:
     scaling: Scaling
 
     def __post_init__(self) -> None:
-        _require(bool(self.source), "data.source", "sklearn:NAME or a file name", "nothing")
+        require(bool(self.source), "data.source", "sklearn:NAME or a file name", "nothing")
         n_bytes = len(self.digest)
-        _require(n_bytes == DIGEST_BYTES, "data.digest", f"{DIGEST_BYTES} bytes", f"{n_bytes} bytes")
-        _require(
+        require(n_bytes == DIGEST_BYTES, "data.digest", f"{DIGEST_BYTES} bytes", f"{n_bytes} bytes")
+        require(
             self.n_classes == 0 or self.n_classes >= 2, "data.n_classes", "0 (regression) or at least 2", self.n_classes
         )
-        _require(self.n_train >= 1, "data.n_train", "at least 1 training row", self.n_train)
-        _require(self.n_test >= 1, "data.n_test", "at least 1 test row (the test set is empty)", self.n_test)
-        _require(0 <= self.split_seed < MAX_SEED, "data.split_seed", "an integer from 0 to 2^63 - 1", self.split_seed)
+        require(self.n_train >= 1, "data.n_train", "at least 1 training row", self.n_train)
+        require(self.n_test >= 1, "data.n_test", "at least 1 test row (the test set is empty)", self.n_test)
+        require(0 <= self.split_seed < MAX_SEED, "data.split_seed", "an integer from 0 to 2^63 - 1", self.split_seed)
 
     @property
     def fields(self) -> Value:
@@ -139,56 +138,11 @@ class Units:
     n: int
 
     def __post_init__(self) -> None:
-        _require(2 <= self.n <= MAX_UNITS, "units.n", f"2 to {MAX_UNITS} units", self.n)
+        require(2 <= self.n <= MAX_UNITS, "units.n", f"2 to {MAX_UNITS} units", self.n)
 
     @property
     def fields(self) -> Value:
         return [self.kind.value, self.n]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ridge:
-    """Least squares with an L2 penalty ``l2`` on the weights and none on the intercept.
-
-    Classification regresses on +1 for the row's class and -1 for the others.
-    """
-
-    l2: float
-    name = "ridge"
-
-    def __post_init__(self) -> None:
-        _require(math.isfinite(self.l2) and self.l2 > 0, "recipe.l2", "a number above 0", self.l2)
-
-    @property
-    def fields(self) -> Value:
-        return [self.name, float(self.l2)]  # an int would have other bytes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Logistic:
-    """Multinomial logistic regression: summed cross-entropy plus l2/2 times the squared weights.
-
-    The intercept is the weight of a constant feature 1 and is penalised like the others, so
-    that the optimum exists and is unique for every subset, the empty one included.
-    ``gradient_tolerance`` bounds the Euclidean norm of the gradient at which training stops;
-    the weights are then within gradient_tolerance / l2 of the optimum.
-    """
-
-    l2: float
-    gradient_tolerance: float
-    name = "logistic"
-
-    def __post_init__(self) -> None:
-        _require(math.isfinite(self.l2) and self.l2 > 0, "recipe.l2", "a number above 0", self.l2)
-        tolerance = self.gradient_tolerance
-        _require(math.isfinite(tolerance) and tolerance > 0, "recipe.gradient_tolerance", "a number above 0", tolerance)
-
-    @property
-    def fields(self) -> Value:
-        return [self.name, float(self.l2), float(self.gradient_tolerance)]
-
-
-Recipe: TypeAlias = Ridge | Logistic
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -206,19 +160,19 @@ class Targets:
     hi: Float64[np.ndarray, " t"]
 
     def __post_init__(self) -> None:
-        _require(len(self.rows) >= 1, "targets.rows", "at least one test row (the test set is empty)", "none")
-        _require(len(set(self.rows)) == len(self.rows), "targets.rows", "each test row once", "a row twice")
-        _require(min(self.rows) >= 0, "targets.rows", "row numbers from 0", min(self.rows))
-        _require(self.n <= MAX_TARGETS, "targets.rows", f"at most {MAX_TARGETS} targets", self.n)
+        require(len(self.rows) >= 1, "targets.rows", "at least one test row (the test set is empty)", "none")
+        require(len(set(self.rows)) == len(self.rows), "targets.rows", "each test row once", "a row twice")
+        require(min(self.rows) >= 0, "targets.rows", "row numbers from 0", min(self.rows))
+        require(self.n <= MAX_TARGETS, "targets.rows", f"at most {MAX_TARGETS} targets", self.n)
         for key, bound in (("targets.lo", self.lo), ("targets.hi", self.hi)):
-            _require(bound.shape == (self.n,), key, f"{self.n} numbers, one per target", f"{bound.size}")
-            _require(bool(np.isfinite(bound).all()), key, "finite numbers", "NaN or infinity")
+            require(bound.shape == (self.n,), key, f"{self.n} numbers, one per target", f"{bound.size}")
+            require(bool(np.isfinite(bound).all()), key, "finite numbers", "NaN or infinity")
             bound.setflags(write=False)
         wrong = np.flatnonzero(~(self.lo < self.hi))
         if wrong.size:
             t = wrong[0]
             got = f"lo = {self.lo[t]}, hi = {self.hi[t]} at target {t}"
-            _require(self.lo[t] < self.hi[t], "targets.lo", "lo < hi for every target", got)
+            require(self.lo[t] < self.hi[t], "targets.lo", "lo < hi for every target", got)
 
     @property
     def n(self) -> int:
@@ -254,7 +208,7 @@ class Numerics:
 
     def __post_init__(self) -> None:
         holds = math.isfinite(self.tolerance) and self.tolerance >= 0
-        _require(holds, "numerics.tolerance", "a number of at least 0", self.tolerance)
+        require(holds, "numerics.tolerance", "a number of at least 0", self.tolerance)
 
     @property
     def fields(self) -> Value:
@@ -279,17 +233,17 @@ class Task:
     numerics: Numerics
 
     def __post_init__(self) -> None:
-        _require(0 < self.p_16 < 1 << 16, "sampling.p", "a probability strictly between 0 and 1", self.p)
-        _require(0 <= self.seed < MAX_SEED, "sampling.seed", "an integer from 0 to 2^63 - 1", self.seed)
+        require(0 < self.p_16 < 1 << 16, "sampling.p", "a probability strictly between 0 and 1", self.p)
+        require(0 <= self.seed < MAX_SEED, "sampling.seed", "an integer from 0 to 2^63 - 1", self.seed)
         if self.seed_policy is SeedPolicy.PER_SUBSET:
-            _require(self.seed == 0, "sampling.seed", "0 when every subset has a seed of its own", self.seed)
+            require(self.seed == 0, "sampling.seed", "0 when every subset has a seed of its own", self.seed)
         last = max(self.targets.rows)
-        _require(last < self.data.n_test, "targets.rows", f"row numbers below n_test = {self.data.n_test}", last)
+        require(last < self.data.n_test, "targets.rows", f"row numbers below n_test = {self.data.n_test}", last)
         if self.units.kind is UnitKind.ROW:
-            _require(self.units.n == self.data.n_train, "units.n", f"n_train = {self.data.n_train}", self.units.n)
+            require(self.units.n == self.data.n_train, "units.n", f"n_train = {self.data.n_train}", self.units.n)
         else:
-            _require(bool(self.data.contributor_column), "units.kind", "data.contributor_column to be set", "none")
-            _require(
+            require(bool(self.data.contributor_column), "units.kind", "data.contributor_column to be set", "none")
+            require(
                 self.units.n <= self.data.n_train, "units.n", f"at most n_train = {self.data.n_train}", self.units.n
             )
         self._check_kinds()
@@ -297,16 +251,15 @@ class Task:
     def _check_kinds(self) -> None:
         kind, regression = self.targets.kind, self.data.n_classes == 0
         if regression:
-            _require(kind.for_regression, "targets.kind", "prediction or squared-error for a regression", kind.value)
-            ridge = isinstance(self.recipe, Ridge)
-            _require(ridge, "recipe.name", "ridge for a regression", self.recipe.name)
+            require(kind.for_regression, "targets.kind", "prediction or squared-error for a regression", kind.value)
+            fits = self.recipe.takes_regression
+            require(fits, "recipe.name", "ridge, or sgd with loss squared, for a regression", self.recipe.name)
         else:
-            _require(not kind.for_regression, "targets.kind", "margin, probability or loss for classes", kind.value)
+            require(not kind.for_regression, "targets.kind", "margin, probability or loss for classes", kind.value)
         if kind is TargetKind.PROBABILITY:
-            logistic = isinstance(self.recipe, Logistic)
-            _require(
-                logistic, "targets.kind", "margin or loss for recipe ridge, which has no probabilities", kind.value
-            )
+            has = self.recipe.has_probabilities
+            expected = f"margin or loss for recipe {self.recipe.name}, which has no probabilities"
+            require(has, "targets.kind", expected, kind.value)
 
     @property
     def p(self) -> float:

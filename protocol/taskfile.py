@@ -10,26 +10,21 @@ everything here changes an output and is hashed. ``parse(render(task)) == task``
 
 from __future__ import annotations
 
-import json
 import tomllib
-from collections.abc import Iterable
 from typing import Annotated, Any, Literal, NoReturn
 
 import numpy as np
 from jaxtyping import Float64
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from protocol.encoding import DIGEST_BYTES, Digest
 from protocol.errors import TaskFileError
+from protocol.recipefile import SECTIONS, RecipeSection, recipe_lines, recipe_of
 from protocol.task import (
-    MAX_SEED,
     MAX_TARGETS,
     ConstantColumns,
     Data,
-    Logistic,
     Numerics,
-    Recipe,
-    Ridge,
     Scaling,
     SeedPolicy,
     TargetKind,
@@ -38,87 +33,63 @@ from protocol.task import (
     UnitKind,
     Units,
 )
+from protocol.tomltext import Number, Section, Text, Whole, array, boolean, number, string
 
 FORMAT = 1
 MAX_CHARACTERS = 1 << 24
 """Largest task file taken: MAX_TARGETS rows and ranges come to half of it."""
 
-_LINE = 110
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-# A field's description is what its error says was expected.
-_Text = Annotated[str, Field(description="text in quotes")]
-_Whole = Annotated[int, Field(description="a whole number from 0 to 2^63 - 1", ge=0, lt=MAX_SEED)]
-_Number = Annotated[float, Field(description="a number")]
 _Bounds = Annotated[
     float | Annotated[list[float], Field(max_length=MAX_TARGETS)],
     Field(description="a number, or a list of one number per target"),
 ]
 
 
-class _Data(_Section):
-    source: _Text
+class _Data(Section):
+    source: Text
     digest: Annotated[str, Field(description=f"{2 * DIGEST_BYTES} hexadecimal digits", pattern="^[0-9a-f]{64}$")]
-    target_column: _Text
-    contributor_column: _Text
-    n_classes: _Whole
-    n_train: _Whole
-    n_test: _Whole
-    split_seed: _Whole
+    target_column: Text
+    contributor_column: Text
+    n_classes: Whole
+    n_train: Whole
+    n_test: Whole
+    split_seed: Whole
     constant_columns: Annotated[Literal["refuse", "drop"], Field(description='"refuse" or "drop"')]
     scaling: Annotated[Literal["none", "standard"], Field(description='"none" or "standard"')]
 
 
-class _Units(_Section):
+class _Units(Section):
     kind: Annotated[Literal["row", "contributor"], Field(description='"row" or "contributor"')]
-    n: _Whole
+    n: Whole
 
 
-class _Ridge(_Section):
-    name: Literal["ridge"]
-    l2: _Number
-
-
-class _Logistic(_Section):
-    name: Literal["logistic"]
-    l2: _Number
-    gradient_tolerance: _Number
-
-
-_RECIPES: dict[str, type[_Section]] = {"ridge": _Ridge, "logistic": _Logistic}
-
-
-class _Targets(_Section):
+class _Targets(Section):
     kind: Annotated[
         Literal["margin", "probability", "loss", "prediction", "squared-error"],
         Field(description='"margin", "probability", "loss", "prediction" or "squared-error"'),
     ]
-    rows: Annotated[list[_Whole], Field(description="a list of test row numbers", max_length=MAX_TARGETS)]
+    rows: Annotated[list[Whole], Field(description="a list of test row numbers", max_length=MAX_TARGETS)]
     average: Annotated[bool, Field(description="true or false")]
     lo: _Bounds
     hi: _Bounds
 
 
-class _Sampling(_Section):
+class _Sampling(Section):
     p: Annotated[float, Field(description="a number strictly between 0 and 1", gt=0, lt=1)]
     seed_policy: Annotated[Literal["shared", "per-subset"], Field(description='"shared" or "per-subset"')]
-    seed: _Whole
+    seed: Whole
 
 
-class _Numerics(_Section):
+class _Numerics(Section):
     profile: Annotated[Literal["tolerance"], Field(description='"tolerance"')]
-    tolerance: _Number
+    tolerance: Number
 
 
-class _File(_Section):
+class _File(Section):
     format: Annotated[Literal[1], Field(description=f"{FORMAT}, the format that this version reads")]
     data: Annotated[_Data, Field(description="a section [data]")]
     units: Annotated[_Units, Field(description="a section [units]")]
-    recipe: Annotated[_Ridge | _Logistic, Field(discriminator="name", description="a section [recipe]")]
+    recipe: Annotated[RecipeSection, Field(discriminator="name", description="a section [recipe]")]
     targets: Annotated[_Targets, Field(description="a section [targets]")]
     sampling: Annotated[_Sampling, Field(description="a section [sampling]")]
     numerics: Annotated[_Numerics, Field(description="a section [numerics]")]
@@ -156,12 +127,12 @@ def render(task: Task) -> str:
         "",
         "[data]",
         "# sklearn:NAME for a set bundled with scikit-learn, else a file's name (each party says where its copy is).",
-        f"source = {_string(data.source)}",
+        f"source = {string(data.source)}",
         "# SHA-256 over the whole table as read; data with another digest are refused.",
         f'digest = "{data.digest.hex()}"',
         '# Columns of a file; "" for none.',
-        f"target_column = {_string(data.target_column)}",
-        f"contributor_column = {_string(data.contributor_column)}",
+        f"target_column = {string(data.target_column)}",
+        f"contributor_column = {string(data.contributor_column)}",
         "# 0 for a regression.",
         f"n_classes = {data.n_classes}",
         "# The rows are shuffled under split_seed; the first n_train train, the next n_test test.",
@@ -178,16 +149,16 @@ def render(task: Task) -> str:
         f'kind = "{task.units.kind.value}"',
         f"n = {task.units.n}",
         "",
-        *_recipe_lines(task.recipe),
+        *recipe_lines(task.recipe),
         "",
         "[targets]",
         "# The number read off a trained model at a test row: margin, probability or loss; for a regression",
         "# prediction or squared-error.",
         f'kind = "{targets.kind.value}"',
         "# Test rows, counted from 0 in the test set; each is a target of its own.",
-        f"rows = {_array(str(row) for row in targets.rows)}",
+        f"rows = {array(str(row) for row in targets.rows)}",
         "# true: their mean is the one target.",
-        f"average = {_boolean(targets.average)}",
+        f"average = {boolean(targets.average)}",
         "# Outputs are clipped into [lo, hi]: one number for all targets, or one for each. The clipped function is",
         "# the one that is attributed.",
         f"lo = {_bounds(targets.lo)}",
@@ -195,7 +166,7 @@ def render(task: Task) -> str:
         "",
         "[sampling]",
         "# Each unit is in a subset with probability p, held as round(65536 p) / 65536.",
-        f"p = {_number(task.p)}",
+        f"p = {number(task.p)}",
         '# "shared": every training uses seed. "per-subset": each has a fresh seed of its own, and seed is 0.',
         f'seed_policy = "{task.seed_policy.value}"',
         f"seed = {task.seed}",
@@ -204,28 +175,9 @@ def render(task: Task) -> str:
         "# Two honest computations of one output differ by at most tolerance, in the targets' unit; an answer",
         "# further off is false.",
         f'profile = "{task.numerics.profile}"',
-        f"tolerance = {_number(task.numerics.tolerance)}",
+        f"tolerance = {number(task.numerics.tolerance)}",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _recipe_lines(recipe: Recipe) -> list[str]:
-    head = ["[recipe]"]
-    if isinstance(recipe, Ridge):
-        return [
-            *head,
-            "# Least squares with an L2 penalty on the weights, none on the intercept.",
-            'name = "ridge"',
-            f"l2 = {_number(recipe.l2)}",
-        ]
-    return [
-        *head,
-        "# Multinomial logistic regression: summed cross-entropy plus l2/2 times the squared weights.",
-        'name = "logistic"',
-        f"l2 = {_number(recipe.l2)}",
-        "# Euclidean norm of the gradient at which training stops.",
-        f"gradient_tolerance = {_number(recipe.gradient_tolerance)}",
-    ]
 
 
 def _task(file: _File) -> Task:
@@ -245,7 +197,7 @@ def _task(file: _File) -> Task:
             scaling=Scaling(data.scaling),
         ),
         units=Units(kind=UnitKind(file.units.kind), n=file.units.n),
-        recipe=_recipe(file.recipe),
+        recipe=recipe_of(file.recipe),
         targets=Targets(
             kind=TargetKind(targets.kind),
             rows=tuple(targets.rows),
@@ -258,12 +210,6 @@ def _task(file: _File) -> Task:
         seed=sampling.seed,
         numerics=Numerics(tolerance=file.numerics.tolerance),
     )
-
-
-def _recipe(section: _Ridge | _Logistic) -> Recipe:
-    if isinstance(section, _Ridge):
-        return Ridge(l2=section.l2)
-    return Logistic(l2=section.l2, gradient_tolerance=section.gradient_tolerance)
 
 
 def _p_16(p: float) -> int:
@@ -286,14 +232,14 @@ def _raise_first(error: ValidationError) -> NoReturn:
     path = [part for part in first["loc"] if isinstance(part, str)]
     if len(path) > 1 and path[0] == "recipe":
         tag = path.pop(1)
-        section: type[BaseModel] = _RECIPES[tag]
+        section: type[BaseModel] = SECTIONS[tag]
     else:
         section = _section(path)
     key, got = ".".join(path), _shown(first["input"])
     field = section.model_fields.get(path[-1] if path else "")
     if path[:1] == ["recipe"] and first["type"].startswith("union_tag"):
         named = first["input"].get("name") if isinstance(first["input"], dict) else None
-        names = " or ".join(f'"{name}"' for name in _RECIPES)
+        names = " or ".join(f'"{name}"' for name in SECTIONS)
         raise TaskFileError(f"recipe.name: expected {names}, got {'nothing' if named is None else _shown(named)}")
     if first["type"] == "extra_forbidden":
         known = ", ".join(name for name in section.model_fields if name != "name")
@@ -321,32 +267,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _string(text: str) -> str:
-    """TOML's basic strings are JSON's, but for U+007F and for characters beyond U+FFFF, which JSON writes as two."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _boolean(value: bool) -> str:
-    return "true" if value else "false"
-
-
-def _number(value: float) -> str:
-    return repr(float(value))  # the shortest decimal that reads back as the same float64
-
-
-def _array(items: Iterable[str]) -> str:
-    lines, line = [], ""
-    for item in items:
-        if line and len(line) + len(item) > _LINE:
-            lines.append(line)
-            line = ""
-        line += f"{item}, "
-    if not lines:
-        return f"[{line.removesuffix(', ')}]"
-    return "[\n" + "".join(f"    {full.rstrip()}\n" for full in [*lines, line]) + "]"
-
-
 def _bounds(bound: Float64[np.ndarray, " t"]) -> str:
     if (bound == bound[0]).all() and not (np.signbit(bound) != np.signbit(bound[0])).any():
-        return _number(bound[0])
-    return _array(_number(value) for value in bound)
+        return number(bound[0])
+    return array(number(value) for value in bound)

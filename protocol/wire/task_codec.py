@@ -10,13 +10,11 @@ import numpy as np
 
 from protocol.encoding import checked_digest
 from protocol.errors import MalformedMessage
+from protocol.recipes import Logistic, Recipe, Ridge, Sgd
 from protocol.task import (
     ConstantColumns,
     Data,
-    Logistic,
     Numerics,
-    Recipe,
-    Ridge,
     Scaling,
     SeedPolicy,
     TargetKind,
@@ -27,6 +25,7 @@ from protocol.task import (
 )
 from protocol.wire.fields import enum_from_proto, refusing, require_present, text_from_proto
 from protocol.wire.generated import attribution_pb2 as pb
+from protocol.wire.sgd_codec import sgd_from_proto, sgd_to_proto
 
 _CONSTANT_COLUMNS = {
     ConstantColumns.REFUSE: pb.CONSTANT_COLUMNS_REFUSE,
@@ -60,6 +59,8 @@ def task_to_proto(task: Task) -> pb.Task:
             message.ridge.CopyFrom(pb.Ridge(l2=l2))
         case Logistic(l2=l2, gradient_tolerance=tolerance):
             message.logistic.CopyFrom(pb.Logistic(l2=l2, gradient_tolerance=tolerance))
+        case Sgd() as recipe:
+            message.sgd.CopyFrom(sgd_to_proto(recipe))
     return message
 
 
@@ -116,8 +117,10 @@ def _recipe_from_proto(message: pb.Task) -> Recipe:
         case "logistic":
             recipe = message.logistic
             return Logistic(l2=recipe.l2, gradient_tolerance=recipe.gradient_tolerance)
+        case "sgd":
+            return sgd_from_proto(message.sgd)
         case _:
-            raise MalformedMessage("task: expected a recipe, ridge or logistic, got none")
+            raise MalformedMessage("task: expected a recipe, ridge, logistic or sgd, got none")
 
 
 def _targets_to_proto(targets: Targets) -> pb.Targets:

@@ -78,6 +78,101 @@ UNIT_KIND_ROW: UnitKind.ValueType  # 1
 UNIT_KIND_CONTRIBUTOR: UnitKind.ValueType  # 2
 Global___UnitKind: _TypeAlias = UnitKind  # noqa: Y015
 
+class _Factory:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FactoryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Factory.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FACTORY_UNSPECIFIED: _Factory.ValueType  # 0
+    FACTORY_MLP: _Factory.ValueType  # 1
+    FACTORY_CNN: _Factory.ValueType  # 2
+    FACTORY_RESNET9: _Factory.ValueType  # 3
+    FACTORY_CUSTOM: _Factory.ValueType  # 4
+
+class Factory(_Factory, metaclass=_FactoryEnumTypeWrapper): ...
+
+FACTORY_UNSPECIFIED: Factory.ValueType  # 0
+FACTORY_MLP: Factory.ValueType  # 1
+FACTORY_CNN: Factory.ValueType  # 2
+FACTORY_RESNET9: Factory.ValueType  # 3
+FACTORY_CUSTOM: Factory.ValueType  # 4
+Global___Factory: _TypeAlias = Factory  # noqa: Y015
+
+class _Loss:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LossEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Loss.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LOSS_UNSPECIFIED: _Loss.ValueType  # 0
+    LOSS_CROSS_ENTROPY: _Loss.ValueType  # 1
+    LOSS_SQUARED: _Loss.ValueType  # 2
+    LOSS_SQUARED_HINGE: _Loss.ValueType  # 3
+
+class Loss(_Loss, metaclass=_LossEnumTypeWrapper): ...
+
+LOSS_UNSPECIFIED: Loss.ValueType  # 0
+LOSS_CROSS_ENTROPY: Loss.ValueType  # 1
+LOSS_SQUARED: Loss.ValueType  # 2
+LOSS_SQUARED_HINGE: Loss.ValueType  # 3
+Global___Loss: _TypeAlias = Loss  # noqa: Y015
+
+class _Optimiser:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OptimiserEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Optimiser.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OPTIMISER_UNSPECIFIED: _Optimiser.ValueType  # 0
+    OPTIMISER_MOMENTUM: _Optimiser.ValueType  # 1
+    OPTIMISER_ADAMW: _Optimiser.ValueType  # 2
+
+class Optimiser(_Optimiser, metaclass=_OptimiserEnumTypeWrapper): ...
+
+OPTIMISER_UNSPECIFIED: Optimiser.ValueType  # 0
+OPTIMISER_MOMENTUM: Optimiser.ValueType  # 1
+OPTIMISER_ADAMW: Optimiser.ValueType  # 2
+Global___Optimiser: _TypeAlias = Optimiser  # noqa: Y015
+
+class _Schedule:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ScheduleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Schedule.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SCHEDULE_UNSPECIFIED: _Schedule.ValueType  # 0
+    SCHEDULE_CONSTANT: _Schedule.ValueType  # 1
+    SCHEDULE_COSINE: _Schedule.ValueType  # 2
+    SCHEDULE_LINEAR: _Schedule.ValueType  # 3
+
+class Schedule(_Schedule, metaclass=_ScheduleEnumTypeWrapper): ...
+
+SCHEDULE_UNSPECIFIED: Schedule.ValueType  # 0
+SCHEDULE_CONSTANT: Schedule.ValueType  # 1
+SCHEDULE_COSINE: Schedule.ValueType  # 2
+SCHEDULE_LINEAR: Schedule.ValueType  # 3
+Global___Schedule: _TypeAlias = Schedule  # noqa: Y015
+
+class _Precision:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PrecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Precision.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRECISION_UNSPECIFIED: _Precision.ValueType  # 0
+    PRECISION_FP32: _Precision.ValueType  # 1
+    PRECISION_TF32: _Precision.ValueType  # 2
+    PRECISION_BF16: _Precision.ValueType  # 3
+
+class Precision(_Precision, metaclass=_PrecisionEnumTypeWrapper): ...
+
+PRECISION_UNSPECIFIED: Precision.ValueType  # 0
+PRECISION_FP32: Precision.ValueType  # 1
+PRECISION_TF32: Precision.ValueType  # 2
+PRECISION_BF16: Precision.ValueType  # 3
+Global___Precision: _TypeAlias = Precision  # noqa: Y015
+
 class _TargetKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -628,6 +723,7 @@ class Task(_message.Message):
     UNITS_FIELD_NUMBER: _builtins.int
     RIDGE_FIELD_NUMBER: _builtins.int
     LOGISTIC_FIELD_NUMBER: _builtins.int
+    SGD_FIELD_NUMBER: _builtins.int
     TARGETS_FIELD_NUMBER: _builtins.int
     P_16_FIELD_NUMBER: _builtins.int
     SEED_POLICY_FIELD_NUMBER: _builtins.int
@@ -647,6 +743,8 @@ class Task(_message.Message):
     @_builtins.property
     def logistic(self) -> Global___Logistic: ...
     @_builtins.property
+    def sgd(self) -> Global___Sgd: ...
+    @_builtins.property
     def targets(self) -> Global___Targets: ...
     @_builtins.property
     def numerics(self) -> Global___Numerics: ...
@@ -657,17 +755,18 @@ class Task(_message.Message):
         units: Global___Units | None = ...,
         ridge: Global___Ridge | None = ...,
         logistic: Global___Logistic | None = ...,
+        sgd: Global___Sgd | None = ...,
         targets: Global___Targets | None = ...,
         p_16: _builtins.int = ...,
         seed_policy: Global___SeedPolicy.ValueType = ...,
         seed: _builtins.int = ...,
         numerics: Global___Numerics | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "logistic", b"logistic", "numerics", b"numerics", "recipe", b"recipe", "ridge", b"ridge", "targets", b"targets", "units", b"units"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "logistic", b"logistic", "numerics", b"numerics", "recipe", b"recipe", "ridge", b"ridge", "sgd", b"sgd", "targets", b"targets", "units", b"units"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "logistic", b"logistic", "numerics", b"numerics", "p_16", b"p_16", "recipe", b"recipe", "ridge", b"ridge", "seed", b"seed", "seed_policy", b"seed_policy", "targets", b"targets", "units", b"units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "logistic", b"logistic", "numerics", b"numerics", "p_16", b"p_16", "recipe", b"recipe", "ridge", b"ridge", "seed", b"seed", "seed_policy", b"seed_policy", "sgd", b"sgd", "targets", b"targets", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_recipe: _TypeAlias = _typing.Literal["ridge", "logistic"]  # noqa: Y015
+    _WhichOneofReturnType_recipe: _TypeAlias = _typing.Literal["ridge", "logistic", "sgd"]  # noqa: Y015
     _WhichOneofArgType_recipe: _TypeAlias = _typing.Literal["recipe", b"recipe"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_recipe) -> _WhichOneofReturnType_recipe | None: ...
 
@@ -785,6 +884,84 @@ class Logistic(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Logistic: _TypeAlias = Logistic  # noqa: Y015
+
+@_typing.final
+class Sgd(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FACTORY_FIELD_NUMBER: _builtins.int
+    FACTORY_DIGEST_FIELD_NUMBER: _builtins.int
+    WIDTHS_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    LOSS_FIELD_NUMBER: _builtins.int
+    OPTIMISER_FIELD_NUMBER: _builtins.int
+    LEARNING_RATE_FIELD_NUMBER: _builtins.int
+    MOMENTUM_FIELD_NUMBER: _builtins.int
+    BETA1_FIELD_NUMBER: _builtins.int
+    BETA2_FIELD_NUMBER: _builtins.int
+    EPSILON_FIELD_NUMBER: _builtins.int
+    WEIGHT_DECAY_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    WARMUP_STEPS_FIELD_NUMBER: _builtins.int
+    EPOCHS_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    FLIPS_FIELD_NUMBER: _builtins.int
+    CROP_PADDING_FIELD_NUMBER: _builtins.int
+    factory: Global___Factory.ValueType
+    factory_digest: _builtins.bytes
+    """32 bytes with a custom factory, else none"""
+    loss: Global___Loss.ValueType
+    optimiser: Global___Optimiser.ValueType
+    learning_rate: _builtins.float
+    momentum: _builtins.float
+    beta1: _builtins.float
+    beta2: _builtins.float
+    epsilon: _builtins.float
+    weight_decay: _builtins.float
+    schedule: Global___Schedule.ValueType
+    warmup_steps: _builtins.int
+    epochs: _builtins.int
+    batch_size: _builtins.int
+    precision: Global___Precision.ValueType
+    flips: _builtins.bool
+    crop_padding: _builtins.int
+    @_builtins.property
+    def widths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def image(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """channels, height, width"""
+
+    def __init__(
+        self,
+        *,
+        factory: Global___Factory.ValueType = ...,
+        factory_digest: _builtins.bytes = ...,
+        widths: _abc.Iterable[_builtins.int] | None = ...,
+        image: _abc.Iterable[_builtins.int] | None = ...,
+        loss: Global___Loss.ValueType = ...,
+        optimiser: Global___Optimiser.ValueType = ...,
+        learning_rate: _builtins.float = ...,
+        momentum: _builtins.float = ...,
+        beta1: _builtins.float = ...,
+        beta2: _builtins.float = ...,
+        epsilon: _builtins.float = ...,
+        weight_decay: _builtins.float = ...,
+        schedule: Global___Schedule.ValueType = ...,
+        warmup_steps: _builtins.int = ...,
+        epochs: _builtins.int = ...,
+        batch_size: _builtins.int = ...,
+        precision: Global___Precision.ValueType = ...,
+        flips: _builtins.bool = ...,
+        crop_padding: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "beta1", b"beta1", "beta2", b"beta2", "crop_padding", b"crop_padding", "epochs", b"epochs", "epsilon", b"epsilon", "factory", b"factory", "factory_digest", b"factory_digest", "flips", b"flips", "image", b"image", "learning_rate", b"learning_rate", "loss", b"loss", "momentum", b"momentum", "optimiser", b"optimiser", "precision", b"precision", "schedule", b"schedule", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay", "widths", b"widths"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Sgd: _TypeAlias = Sgd  # noqa: Y015
 
 @_typing.final
 class Targets(_message.Message):

@@ -13,6 +13,7 @@ from protocol.claim import MAX_MAGNITUDE, Claim, Figures
 from protocol.commitments import MerkleTree, SigningKey
 from protocol.encoding import Digest, Seed
 from protocol.errors import Reason
+from protocol.recipes import Factory, Logistic, Loss, Optimiser, Precision, Recipe, Ridge, Schedule, Sgd
 from protocol.sampling import Design, Draw, choose
 from protocol.session.messages import (
     Aborted,
@@ -32,9 +33,7 @@ from protocol.task import (
     HALF_16,
     ConstantColumns,
     Data,
-    Logistic,
     Numerics,
-    Ridge,
     Scaling,
     SeedPolicy,
     TargetKind,
@@ -64,12 +63,57 @@ def matrices(n_rows: int, n_columns: int, elements: st.SearchStrategy[float] = f
     return items.map(lambda values: np.array(values, dtype=np.float64).reshape(n_rows, n_columns))
 
 
+below_one = st.floats(min_value=0, max_value=1, exclude_max=True)
+widths = st.integers(1, 65536)
+
+
+@st.composite
+def sgds(draw: Any, losses: list[Loss]) -> Sgd:
+    factory, optimiser = draw(st.sampled_from(Factory)), draw(st.sampled_from(Optimiser))
+    adamw = optimiser is Optimiser.ADAMW
+    is_image = factory in (Factory.CNN, Factory.RESNET9) or draw(st.booleans())
+    image = (draw(st.integers(1, 9)), *(8 * draw(st.integers(1, 5)) for _ in range(2))) if is_image else (0, 0, 0)
+    return Sgd(
+        factory=factory,
+        factory_digest=draw(digests) if factory is Factory.CUSTOM else b"",
+        widths=(
+            (4 * draw(st.integers(1, 16384)),)
+            if factory is Factory.RESNET9
+            else tuple(draw(st.lists(widths, min_size=1, max_size=5)))
+        ),
+        image=image,
+        loss=draw(st.sampled_from(losses)),
+        optimiser=optimiser,
+        learning_rate=draw(positive),
+        momentum=0.0 if adamw else draw(below_one),
+        beta1=draw(below_one) if adamw else 0.0,
+        beta2=draw(below_one) if adamw else 0.0,
+        epsilon=draw(positive) if adamw else 0.0,
+        weight_decay=draw(st.floats(min_value=0, max_value=1e300)),
+        schedule=draw(st.sampled_from(Schedule)),
+        warmup_steps=draw(st.integers(0, 2**32 - 1)),
+        epochs=draw(st.integers(1, 1_000_000)),
+        batch_size=draw(st.integers(1, 2**24)),
+        precision=draw(st.sampled_from(Precision)),
+        flips=is_image and draw(st.booleans()),
+        crop_padding=draw(st.integers(0, min(image[1:]))),
+    )
+
+
+def recipes(*, regression: bool) -> st.SearchStrategy[Recipe]:
+    ridges = positive.map(lambda l2: Ridge(l2=l2))
+    if regression:
+        return st.one_of(ridges, sgds([Loss.SQUARED]))
+    logistics = st.builds(Logistic, l2=positive, gradient_tolerance=positive)
+    return st.one_of(ridges, logistics, sgds(list(Loss)))
+
+
 @st.composite
 def tasks(draw: Any) -> Task:
     regression = draw(st.booleans())
-    ridge = regression or draw(st.booleans())
+    recipe = draw(recipes(regression=regression))
     kinds = [TargetKind.PREDICTION, TargetKind.SQUARED_ERROR] if regression else [TargetKind.MARGIN, TargetKind.LOSS]
-    if not ridge:
+    if recipe.has_probabilities:
         kinds.append(TargetKind.PROBABILITY)
     kind = draw(st.sampled_from(UnitKind))
     n_train, n_test = draw(st.integers(2, 2**32 - 1)), draw(st.integers(1, 2**32 - 1))
@@ -92,7 +136,7 @@ def tasks(draw: Any) -> Task:
             scaling=draw(st.sampled_from(Scaling)),
         ),
         units=Units(kind=kind, n=n_train if kind is UnitKind.ROW else draw(st.integers(2, n_train))),
-        recipe=Ridge(l2=draw(positive)) if ridge else Logistic(l2=draw(positive), gradient_tolerance=draw(positive)),
+        recipe=recipe,
         targets=Targets(
             kind=draw(st.sampled_from(kinds)),
             rows=tuple(rows),
