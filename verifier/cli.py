@@ -30,7 +30,7 @@ from typer.exceptions import TyperException
 
 from protocol import __version__, taskfile
 from protocol.certificate.plan import Plan
-from protocol.certificate.terms import Assurance
+from protocol.certificate.terms import Assurance, Method
 from protocol.commitments import PublicKey, SigningKey
 from protocol.errors import ArgumentError, AttributionProofsError, DataError, InternalError, PeerError
 from protocol.session.recheck import recheck as decide_again
@@ -177,6 +177,8 @@ def _files(key: Path | None, transcript: Path | None, scores: Path | None = None
 
 
 def _run_session(party: Party, retrainer: Retrainer, asked: Asked, files: _Files, *, shown: bool) -> Verified:
+    if party.is_file and asked.method is Method.ALGORITHM1:
+        raise ArgumentError("certificate: expected HOST:PORT with algorithm1, got --claim: a file answers no challenge")
     if party.is_file and asked.assurance is Assurance.AUDITED:
         raise ArgumentError("assurance: expected proved with --claim, got audited: a file answers no challenge")
 
@@ -193,6 +195,7 @@ def _run_session(party: Party, retrainer: Retrainer, asked: Asked, files: _Files
             key=files.key,
             transcript_path=files.transcript,
             scores_path=files.scores,
+            max_served=party.max_served,
             on_event=bars,
             on_plan=tell_plan,
             on_unfinished=lambda place: _complain(f"no verdict; what was said until now is in {place}"),
@@ -267,13 +270,14 @@ def plan(
     """Print what a verification would cost and how likely it is to accept an honest claim, for each assurance."""
     if [address, claim, task].count(None) != 2:
         raise ArgumentError("expected one of HOST:PORT, --claim FILE and --task FILE, got none or several")
-    figures, the_task = None, None if task is None else verification.read_task(task)
+    figures, the_claim, max_served = None, None, None
+    the_task = None if task is None else verification.read_task(task)
     if the_task is None:
         with closing(Party(address, claim, tls_ca=tls_ca, insecure=insecure)) as party:
-            the_task = party.task
+            the_task, max_served = party.task, party.max_served
             opened = loop.open_claim(party.prover, the_task)
             loop.leave(opened, "only a plan was asked for")
-            figures = opened.figures
+            figures, the_claim = opened.figures, opened.claim
     seconds_each = _timed(_prepare(the_task, data, device, threads, shown=True)) if pilot else None
     asked = [
         Asked(
@@ -282,13 +286,14 @@ def plan(
         )
         for assurance in ([Assurance.PROVED] if claim else [Assurance.PROVED, Assurance.AUDITED])
     ]  # fmt: skip
-    plans = [each.plan(the_task, figures) for each in asked]
-    costs = plan_report.Costs(task=the_task, seconds_each=seconds_each, figures=figures)
+    plans = [each.plan(the_task, figures, max_served=max_served) for each in asked]
+    costs = plan_report.Costs(task=the_task, seconds_each=seconds_each, figures=figures, claim=the_claim)
+    others = plan_report.others(costs, plans[0].terms)
     if as_json:
-        _Stdout().out(json_text({"plans": [plan_report.plan_json(each, costs) for each in plans]}))
+        _Stdout().out(json_text(plan_report.plans_json(plans, others, costs)))
     else:
         plan_report.print_plans(plans, costs, _Stdout())
-        plan_report.print_others(costs, plans[0].terms, _Stdout())
+        plan_report.print_others(others, plans, _Stdout())
     return 0
 
 

@@ -49,7 +49,8 @@ CertificateAsked: TypeAlias = Annotated[
     Method,
     typer.Option(
         "--certificate",
-        help="families: few retrainings, asymptotic. crossfit: thousands, finite-sample. algorithm1: benchmarks only.",
+        help="families: few retrainings, asymptotic. crossfit: thousands, finite-sample. algorithm1: the paper's, for "
+        "comparison: one target, a server, up to millions; epsilon is then a share of the squared half range.",
     ),
 ]
 MaxRetrainings: TypeAlias = Annotated[

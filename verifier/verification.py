@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from protocol import taskfile
-from protocol.certificate import crossfit_plan, plan
+from protocol.certificate import algorithm1_plan, crossfit_plan, plan
 from protocol.certificate.plan import Outlook, Plan
 from protocol.certificate.terms import Across, Assurance, Method
 from protocol.claim import Claim, Figures
@@ -43,6 +43,7 @@ class Asked:
 
     max_retrainings : trainings done here, over all looks. max_answers : asked of the prover, over all looks.
     n_checks : answers rechecked in each look; None lets the planner choose. prover_key : None takes any prover.
+    Of method algorithm1, assurance, across and n_looks do not apply: the paper knows one way.
     """
 
     epsilon: float = 0.05
@@ -56,8 +57,19 @@ class Asked:
     method: Method = Method.FAMILIES
     prover_key: PublicKey | None = None
 
-    def plan(self, task: Task, figures: Figures | None, claim: Claim | None = None) -> Plan:
+    @property
+    def is_answered(self) -> bool:
+        """Whether a prover must answer: nobody who only has a claim file can."""
+        return self.assurance is Assurance.AUDITED or self.method is Method.ALGORITHM1
+
+    def plan(
+        self, task: Task, figures: Figures | None, claim: Claim | None = None, *, max_served: int | None = None
+    ) -> Plan:
         """Return the plan for a claim of these figures.
+
+        Parameters
+        ----------
+        max_served : most trainings that the prover's server answers in a session; None where it does not say.
 
         Raises
         ------
@@ -66,10 +78,20 @@ class Asked:
         ArgumentError
             A number out of its range.
         """
-        if self.n_checks is not None and self.assurance is Assurance.PROVED:
+        if self.n_checks is not None and not self.is_answered:
             raise ArgumentError("n-checks: expected assurance audited, got proved, where every subset is retrained")
         if self.method is Method.ALGORITHM1:
-            raise ArgumentError("certificate: expected families or crossfit, got algorithm1: see verifier plan for why")
+            return algorithm1_plan.best_within(
+                task,
+                claim,
+                epsilon=self.epsilon,
+                delta=self.delta,
+                max_retrainings=self.max_retrainings,
+                max_answers=self.max_answers,
+                n_checks=self.n_checks,
+                max_served=max_served,
+            )
+        max_answers = self.max_answers if max_served is None else min(self.max_answers, max_served)
         if self.method is Method.CROSSFIT:
             return crossfit_plan.best_within(
                 task,
@@ -79,7 +101,7 @@ class Asked:
                 assurance=self.assurance,
                 outlook=Outlook.of(figures),
                 max_retrainings=self.max_retrainings,
-                max_answers=self.max_answers,
+                max_answers=max_answers,
                 n_checks=self.n_checks,
                 half_range_sd=crossfit_plan.half_range_of(task, claim),
             )
@@ -91,7 +113,7 @@ class Asked:
             assurance=self.assurance,
             outlook=Outlook.of(figures),
             max_retrainings=self.max_retrainings,
-            max_answers=self.max_answers,
+            max_answers=max_answers,
             n_checks=self.n_checks,
             n_looks=self.n_looks,
         )
@@ -198,6 +220,7 @@ def verify(
     key: SigningKey,
     transcript_path: Path | None,
     scores_path: Path | None = None,
+    max_served: int | None = None,
     entropy: Entropy = os.urandom,
     on_event: OnEvent = audit.unseen,
     on_plan: Callable[[Plan], None] = lambda _: None,
@@ -209,6 +232,7 @@ def verify(
     ----------
     transcript_path : None for ``verdict-NONCE.transcript`` here.
     scores_path : where the scores go, on ACCEPT and only then.
+    max_served : see :meth:`Asked.plan`.
     on_plan : told the plan before anything is trained.
     on_unfinished : told where the transcript of a session is that an error or Ctrl-C cut short.
 
@@ -224,7 +248,7 @@ def verify(
     opened = audit.open_claim(prover, task, entropy=entropy, on_event=on_event)
     place = transcript_path or filing.default_transcript_path(opened.opening.nonce)
     filing.check_writable(place)
-    planned = _planned(opened, task, asked)
+    planned = _planned(opened, task, asked, max_served)
     on_plan(planned)
     session = VerifierSession(task=task, terms=planned.terms, prover_key=asked.prover_key)
     try:
@@ -254,9 +278,9 @@ def verify(
     )
 
 
-def _planned(opened: OpenedProver, task: Task, asked: Asked) -> Plan:
+def _planned(opened: OpenedProver, task: Task, asked: Asked, max_served: int | None) -> Plan:
     try:
-        return asked.plan(task, opened.figures, opened.claim)
+        return asked.plan(task, opened.figures, opened.claim, max_served=max_served)
     except AttributionProofsError:
         audit.leave(opened, "the verifier's budget does not reach")
         raise
@@ -269,8 +293,8 @@ def _notes(verdict: Verdict, opened: OpenedProver, task: Task, retrainer: Retrai
         notes.append(
             f"{share:.2g}% of the outputs lay outside their target's range and were clipped; widen the task's range"
         )
-    if verdict.outcome is Outcome.INCONCLUSIVE:
-        terms = verdict.terms
+    terms = verdict.terms
+    if verdict.outcome is Outcome.INCONCLUSIVE and terms.method is Method.FAMILIES:
         needed = plan.retrainings_needed(
             task, epsilon=terms.epsilon, delta=terms.delta, across=terms.across, outlook=Outlook.of(opened.figures)
         )

@@ -3,7 +3,8 @@
 The prover answers rho-correlated pairs at noise rates rho, 2 rho and 0; the verifier rechecks a
 secret few, reads the degree-one weight off the noise stability of f itself, trains fresh subsets
 for the claim's mean squared error, and accepts when mse <= B_{>=2} + epsilon/2. Every O() of the
-paper has its constant here, derived in docs/theory.md, section 6; no constant was tuned.
+paper has its constant here, derived in docs/theory.md, section 6; epsilon is shared out so that
+the trainings are few, which favours the paper.
 
 The counts are the result: f's own variance, not its residual's, is what must be averaged away,
 so for one claim they exceed the other certificates' by orders of magnitude.
@@ -13,8 +14,9 @@ stability; B_0, B_1 the fitted weights at degree 0 and 1; G the largest |g| over
 epsilon here in the target's unit squared, an absolute gap that counts the intercept's error, too.
 
 Faults of the paper's text, put right: the squared error of an unbounded claim is not bounded by
-b, so G enters the count and a claim with a larger norm than was planned for is refused; the
-claim's error is measured on fresh subsets of the verifier's own, never on those answered.
+b, so G enters the count and a claim with a larger norm than was planned for is refused, as is one
+whose coefficients alone put its gap above epsilon; the claim's error is measured on fresh subsets
+of the verifier's own, never on those answered.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from protocol import harmonic
 from protocol.certificate.readings import check_shapes
 from protocol.claim import Claim
 from protocol.errors import ArgumentError
@@ -32,6 +35,10 @@ from protocol.task import Task
 
 N_ROUNDS = 4
 """Pairs at rho, at 2 rho and at 0, all answered; then subsets that the verifier trains."""
+
+SHARES = {"fit": 7 / 32, "total": 1 / 64, "claim": 3 / 32, "bias": 7 / 64, "lies": 1 / 16}
+"""Of epsilon, half in all: the statistical errors of B_0 + B_1, of h(1) and of the claim's mean squared error, the
+parabola's bias, false answers. Pairs go like 1/(bias fit^2), least at fit = 2 bias; h(1) has pairs to spare."""
 
 _ROUNDING = 1e-9  # relative; a claim of the very norm that was planned for must pass
 
@@ -84,8 +91,7 @@ def counts(*, epsilon: float, delta: float, b: float, largest: float) -> Counts:
     """Return the counts for an absolute gap ``epsilon`` with failure probability ``delta``.
 
     Four events at delta/4 each (noise stability at rho, 2 rho and 0; h(1); the claim's error; the
-    spot checks) and four errors at epsilon/8 each: statistical error of B_0 + B_1; of h(1); of the
-    mse; and the rest, half of it interpolation bias and half false answers.
+    spot checks), and errors that share half of epsilon out as ``SHARES`` has it.
 
     Parameters
     ----------
@@ -94,19 +100,20 @@ def counts(*, epsilon: float, delta: float, b: float, largest: float) -> Counts:
     """
     if not (epsilon > 0 and 0 < delta < 1 and b > 0 and largest >= 0):
         raise ArgumentError("algorithm1: expected epsilon, b above 0, delta in (0, 1) and a norm of at least 0")
-    # The fit's degree-one weight is short by at most 2 rho^2 W_{>=3} <= 2 rho^2 b^2 for rho <= 1/3: epsilon / 16.
-    rho = min(np.sqrt(epsilon / 32) / b, 1 / 3)
+    error = {name: share * epsilon for name, share in SHARES.items()}
+    # The fit's degree-one weight is short by at most 2 rho^2 W_{>=3} <= 2 rho^2 b^2 for rho <= 1/3.
+    rho = min(np.sqrt(error["bias"] / 2) / b, 1 / 3)
     weights = _weights(rho, 2 * rho)
     total = float(np.abs(weights).sum())
     level = np.log(8 / delta)
     # Hoeffding for a weighted sum of means of products in [-b^2, b^2], pairs shared out by weight.
-    n = 2 * b**4 * total**2 * level / (epsilon / 8) ** 2
-    one = 2 * (b**2 / 2) ** 2 * level / (epsilon / 8) ** 2  # f^2 lies in [0, b^2]
+    n = 2 * b**4 * total**2 * level / error["fit"] ** 2
+    one = 2 * (b**2 / 2) ** 2 * level / error["total"] ** 2  # f^2 lies in [0, b^2]
     pairs = [max(int(np.ceil(n * abs(w) / total)), 2) for w in weights]
     pairs[2] = max(pairs[2], int(np.ceil(one)))
-    fresh = int(np.ceil((b + largest) ** 4 * level / (2 * (epsilon / 8) ** 2)))
+    fresh = int(np.ceil((b + largest) ** 4 * level / (2 * error["claim"] ** 2)))
     # A false pair moves a product by at most 2 b^2; what it does to h(1), that mean's spare half of its samples pays.
-    false = epsilon / 16 / (2 * b**2 * total)
+    false = error["lies"] / (2 * b**2 * total)
     checks = int(np.ceil(np.log(12 / delta) / (false / 2)))  # two answers a pair, three rounds; enough with replacement
     return Counts(
         rho=float(rho), pairs=(pairs[0], pairs[1], pairs[2]), fresh=max(fresh, 1), n_checks=checks,
@@ -130,16 +137,39 @@ def largest_prediction(claim: Claim, middle: float) -> float:
 
 def largest_planned(fresh: int, *, epsilon: float, delta: float, b: float) -> float:
     """Return the G that ``fresh`` subsets suffice for, in the target's unit: :func:`counts` the other way round."""
-    return float((2 * fresh * (epsilon / 8) ** 2 / np.log(8 / delta)) ** 0.25 - b)
+    return float((2 * fresh * (SHARES["claim"] * epsilon) ** 2 / np.log(8 / delta)) ** 0.25 - b)
+
+
+def coefficient_norm(task: Task, claim: Claim) -> float:
+    """Return the Euclidean norm of the claim's coefficients at degrees 0 and 1 about the middle, in units of b.
+
+    f's own are at most 1, since E (f - middle)^2 <= b^2, so the gap is at least (this - 1)^2 b^2: with more than
+    1 + sqrt(epsilon) it is above epsilon b^2, whatever f is (THEORY 6.4). One target.
+    """
+    middle, b = centre(task)
+    mean = float(claim.intercepts[0]) - middle + task.p * float(claim.scores[0].sum())
+    variance = float(harmonic.linear_variance(claim.scores, task.p)[0])
+    return float(np.sqrt(mean**2 + variance)) / b
+
+
+def is_certainly_off(task: Task, claim: Claim, epsilon: float) -> bool:
+    """Whether the claim's coefficients alone put its gap above ``epsilon``, a share of b^2."""
+    return bool(coefficient_norm(task, claim) > (1 + np.sqrt(epsilon)) * (1 + _ROUNDING))
 
 
 def norm_excess(task: Task, claim: Claim, fresh: Design, *, epsilon: float, delta: float) -> str | None:
-    """Return why the claim's norm is too large for the fresh round, in one line, or None when it is not.
+    """Return why the claim's norm rules it out before any challenge, in one line, or None when it does not.
 
-    To be asked before any challenge: a larger norm makes the squared error's range larger than
-    Hoeffding's bound of its mean was given. epsilon is a share of b^2.
+    Coefficients so large that the gap is above epsilon; or predictions so large that the squared
+    error's range is more than Hoeffding's bound of its mean was given. epsilon is a share of b^2.
     """
-    middle, b = _centre(task)
+    middle, b = centre(task)
+    if is_certainly_off(task, claim, epsilon):
+        size = coefficient_norm(task, claim)
+        return (
+            f"gap over the squared half range is at least {(size - 1) ** 2:.4g} > {epsilon:g}: the claim's "
+            f"coefficients have norm {size:.4g} in half ranges, those of any f at most 1"
+        )
     planned = largest_planned(fresh.n_evaluations, epsilon=epsilon * b**2, delta=delta, b=b)
     found = largest_prediction(claim, middle)
     if found <= planned * (1 + _ROUNDING):
@@ -155,7 +185,7 @@ def check_enough(task: Task, looks: tuple[Design, ...], n_checks: int, *, epsilo
 
     Fewer pairs or checks prove nothing, whatever comes of them. epsilon is a share of b^2.
     """
-    _, b = _centre(task)
+    _, b = centre(task)
     least = counts(epsilon=epsilon * b**2, delta=delta, b=b, largest=0.0)
     for name, look, design in zip(("rho", "2 rho", "0", "fresh"), looks, least.designs(), strict=True):
         if look.n_families < design.n_families or look.keep_16 != design.keep_16:
@@ -167,8 +197,8 @@ def check_enough(task: Task, looks: tuple[Design, ...], n_checks: int, *, epsilo
         raise ArgumentError(f"algorithm1: expected {least.n_checks} or more checks a round, got {n_checks}")
 
 
-def _centre(task: Task) -> tuple[float, float]:
-    """The middle of the one target's range, and half its width: b."""
+def centre(task: Task) -> tuple[float, float]:
+    """Return the middle of the one target's range, and half its width: b."""
     return float(task.targets.lo[0] + task.targets.hi[0]) / 2, float(task.targets.width[0]) / 2
 
 
@@ -211,7 +241,7 @@ def certify(
         raise ArgumentError(
             f"algorithm1: expected one target and {N_ROUNDS} rounds, got {task.n_targets} and {len(rounds)}"
         )
-    middle, b = _centre(task)
+    middle, b = centre(task)
     pairs = [(outputs - middle).reshape(-1, 2) for _, outputs in rounds[:3]]
     stability = np.array([float((pair[:, 0] * pair[:, 1]).mean()) for pair in pairs])
     rhos = [draw.design.rho for draw, _ in rounds[:2]]  # to 16 bits, so not exactly one twice the other

@@ -139,9 +139,30 @@ def test_cross_fit_is_finite_sample_and_never_accepts_a_halved_claim(
     halved = run("verify", "--claim", market.claim_file(here / "b.claim", market.scaled(0.5)), *trusted, *asked)
     assert halved.status in (1, 2)
     assert halved.told["certificate"]["upper"] > ran.told["certificate"]["upper"]
-    paper = run("verify", "--claim", here / "a.claim", *trusted, "--certificate", "algorithm1")
-    assert paper.status == 64
-    assert "expected families or crossfit, got algorithm1" in paper.err
+
+
+def test_algorithm1_needs_somebody_who_answers_and_one_target(
+    run: Callable[..., Ran], served: Serve, market: Market, trusted: tuple, here: Path
+) -> None:
+    asked = (*trusted, "--certificate", "algorithm1")
+    ran = run("verify", "--claim", market.claim_file(here / "a.claim"), *asked)
+    assert_fault(ran, 64, "certificate: expected HOST:PORT with algorithm1, got --claim: a file answers no challenge")
+    prover = served(MemoryProver(market))
+    assert_fault(run("verify", "there:1", *asked), 64, "algorithm1: expected a task of one target, got 20")
+    assert prover.heard == ["Opening", "Aborted"]
+
+
+def test_no_more_is_asked_than_the_server_says_it_answers(
+    run: Callable[..., Ran], served: Serve, market: Market, trusted: tuple
+) -> None:
+    prover = served(MemoryProver(market))
+    prover.max_evaluations = 130
+    ran = run("verify", "there:1", *trusted, "--assurance", "audited", "--n-checks", 20, "--looks", 1, "--json")
+    assert ran.told["n_answered"] <= 130
+    prover = served(MemoryProver(market))
+    prover.max_evaluations = 3
+    assert_fault(run("verify", "there:1", *trusted, "--assurance", "audited"), 75, "got 3")
+    assert prover.heard == ["Opening", "Aborted"]
 
 
 def test_a_claim_signed_by_another_key_is_rejected(
@@ -363,6 +384,9 @@ def test_a_plan_shows_both_assurances(run: Callable[..., Ran], served: Serve, ma
     for part in ("proved", "audited", "families x siblings", "rho", "expected upper bound", "honest claim accepted"):
         assert part in ran.out
     assert "the prover says so" in ran.out
+    for certificate in ("families, proved", "families, audited", "crossfit", "algorithm1"):
+        assert certificate in ran.out
+    assert "for epsilon 0.05 and delta 0.05 each" in ran.out
     assert prover.heard == ["Opening", "Aborted"]
 
 
@@ -374,6 +398,10 @@ def test_a_plan_needs_no_claim(run: Callable[..., Ran], market: Market) -> None:
     assert proved["figures_from"] == "a guess"
     assert proved["seconds"] is None
     assert proved["claim_bytes"] == 8 * 20 * 121
+    crossfit, paper = ran.told["others"]
+    assert (crossfit["certificate"], paper["certificate"]) == ("crossfit", "algorithm1")
+    assert paper["n_answered"] > 1e10
+    assert paper["asked_epsilon"] == pytest.approx(0.05 / paper["half_range_sd"] ** 2)
     timed = run("plan", "--task", market.task_file, "--data", market.data, "--json").told["plans"][0]
     assert timed["seconds"] == pytest.approx(timed["seconds_per_retraining"] * timed["n_retrained"][0])
 

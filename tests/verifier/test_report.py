@@ -85,6 +85,9 @@ def test_the_keys_of_a_plan_are_those_documented(market: Market) -> None:
     plan = Asked().plan(market.task, None)
     told = plan_report.plan_json(plan, plan_report.Costs(task=market.task, seconds_each=None, figures=None))
     assert set(told) == documented("plan")
+    costs = plan_report.Costs(task=market.task, seconds_each=None, figures=None, claim=market.claim)
+    for other in plan_report.others(costs, plan.terms):
+        assert set(plan_report.other_json(other)) == documented("others")
 
 
 def test_an_infinite_bound_is_null(market: Market) -> None:

@@ -17,7 +17,7 @@ Keys of ``--json``, stable:
     audit     as verify, whose outcome is the audit's; claim_outcome; payouts (or null)
     plan      plans, a list: assurance, across, epsilon, delta, n_families, n_siblings, rho, n_looks, n_retrained,
               n_answered, power (these three for the first look and for all), n_checks, expected_bound, sufficient,
-              seconds_per_retraining, seconds, claim_bytes, answers_bytes, figures_from
+              seconds_per_retraining, seconds, claim_bytes, answers_bytes, figures_from (and others, a list)
     inspect   task_digest, task (TOML)
     recheck   as verify, transcript being the file read
     compare   task_digest, n_sessions, n_accepted, delta (summed), two_faced (keys), sessions, a list: transcript,
@@ -30,6 +30,7 @@ Keys of ``--json``, stable:
     crossfit      direction, along, slack, second_moment, largest, clipping, variance_lower, n_pairs, n_false, n_rows,
                   worst_row
     algorithm1    mean_squared_error, total, degree_0, degree_1
+    others        certificate, n_retrained (null where over a million), n_answered, half_range_sd, asked_epsilon
     spot_checks   n_answers, n_checked, n_mismatches, mismatches, largest_difference, most_false
     payouts       delta, n_outside, contributors: contributor, stated, due, lower, upper, outside, worth, worth_error
 

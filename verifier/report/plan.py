@@ -9,11 +9,12 @@ from rich.console import Console
 from protocol.certificate import algorithm1, crossfit_plan
 from protocol.certificate.plan import Outlook, Plan
 from protocol.certificate.terms import Assurance, Method, Terms
-from protocol.claim import Figures
+from protocol.claim import Claim, Figures
 from protocol.task import Task
 from verifier.report.text import Json, finite, number, percent, table_of
 
 _CROSSFIT_LIMIT = 1_000_000
+_READABLE = 10_000_000  # beyond it a count is shown by its two first digits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,11 +22,13 @@ class Costs:
     """What a plan costs here.
 
     seconds_each : one retraining, timed; None when it was not. figures : the prover's; None for our guess.
+    claim : what it is about, unchecked; None where none was read.
     """
 
     task: Task
     seconds_each: float | None
     figures: Figures | None
+    claim: Claim | None = None
 
     @property
     def figures_from(self) -> str:
@@ -98,22 +101,74 @@ def print_plans(plans: list[Plan], costs: Costs, console: Console) -> None:
             )
 
 
-def print_others(costs: Costs, terms: Terms, console: Console) -> None:
-    """Print what the finite-sample certificates would take for the same epsilon and delta."""
-    outlook, asked = Outlook.of(costs.figures), f"epsilon {terms.epsilon:g}, delta {terms.delta:g}"
+@dataclass(frozen=True, kw_only=True)
+class Other:
+    """What another certificate would take for the same epsilon, delta and targets.
+
+    n_retrained, n_answered : trainings here and by the prover; of crossfit None where over a million.
+    half_range_sd : half a target's range in sd of f, which the count rests on.
+    asked : the epsilon to ask that certificate for; of algorithm1 a share of the squared half range.
+    """
+
+    certificate: Method
+    n_retrained: int | None
+    n_answered: int
+    half_range_sd: float
+    asked: float
+
+
+def others(costs: Costs, terms: Terms) -> list[Other]:
+    """Return what the finite-sample certificates take: cross-fit, and the paper's Algorithm 1 for one target."""
+    half = crossfit_plan.half_range_of(costs.task, costs.claim)
     crossfit = crossfit_plan.best_within(
         costs.task, epsilon=terms.epsilon, delta=terms.delta, across=terms.across, assurance=Assurance.PROVED,
-        outlook=outlook, max_retrainings=_CROSSFIT_LIMIT,
+        outlook=Outlook.of(costs.figures), max_retrainings=_CROSSFIT_LIMIT, half_range_sd=half,
     )  # fmt: skip
-    needs = (
-        f"{crossfit.n_retrained[0]:,} retrainings" if crossfit.sufficient else f"over {_CROSSFIT_LIMIT:,} retrainings"
-    )
-    console.print(f"finite-sample, {asked}: --certificate crossfit takes about {needs} here", soft_wrap=True)
-    half = crossfit_plan.HALF_RANGE_SD
-    paper = algorithm1.counts(epsilon=terms.epsilon, delta=terms.delta, b=half, largest=half)
+    paper = algorithm1.counts(epsilon=terms.epsilon, delta=terms.delta, b=half, largest=half)  # in sd of f
+    return [
+        Other(
+            certificate=Method.CROSSFIT, n_retrained=crossfit.n_retrained[0] if crossfit.sufficient else None,
+            n_answered=0, half_range_sd=half, asked=terms.epsilon,
+        ),
+        Other(
+            certificate=Method.ALGORITHM1, n_retrained=paper.n_retrained, n_answered=paper.n_answers,
+            half_range_sd=half, asked=terms.epsilon / half**2,
+        ),
+    ]  # fmt: skip
+
+
+def other_json(other: Other) -> dict[str, Json]:
+    """Return one row of the ``others`` of ``plan --json``; its keys are listed at the head of this package."""
+    return {
+        "certificate": other.certificate.value,
+        "n_retrained": other.n_retrained,
+        "n_answered": other.n_answered,
+        "half_range_sd": other.half_range_sd,
+        "asked_epsilon": other.asked,
+    }
+
+
+def plans_json(plans: list[Plan], rows: list[Other], costs: Costs) -> dict[str, Json]:
+    """Return the object of ``plan --json``."""
+    return {"plans": [plan_json(plan, costs) for plan in plans], "others": [other_json(row) for row in rows]}
+
+
+def print_others(rows: list[Other], plans: list[Plan], console: Console) -> None:
+    """Print one line a certificate, ours first: trainings for the same epsilon and delta."""
+    table = table_of("certificate", "trainings here", "by the prover", "")
+    for plan in plans:
+        name = f"{plan.terms.method.value}, {plan.terms.assurance.value}"
+        table.add_row(name, _count(plan.n_retrained[0]), _count(plan.n_answered[0]), "asymptotic")
+    for row in rows:
+        here = f"over {_CROSSFIT_LIMIT:,}" if row.n_retrained is None else _count(row.n_retrained)
+        one = ", one target, the paper's" if row.certificate is Method.ALGORITHM1 else ""
+        table.add_row(row.certificate.value, here, _count(row.n_answered), f"finite-sample{one}")
+    console.print(table)
+    terms = plans[0].terms
     console.print(
-        f"the paper's Algorithm 1, {asked}, one target of half range {half:g} sd: {paper.n_answers:.2g} trainings by "
-        f"the prover, {paper.n_retrained:.2g} here",
+        f"for epsilon {terms.epsilon:g} and delta {terms.delta:g} each; the last two rest on half ranges of "
+        f"{rows[0].half_range_sd:.3g} sd; --certificate algorithm1 counts epsilon in squared half ranges, so "
+        f"{rows[-1].asked:.2g} there",
         soft_wrap=True,
     )
 
@@ -121,6 +176,8 @@ def print_others(costs: Costs, terms: Terms, console: Console) -> None:
 def plan_line(plan: Plan) -> str:
     """Return the plan in one line."""
     design, n_looks = plan.terms.looks[0], len(plan.terms.looks)
+    if plan.terms.method is Method.ALGORITHM1:
+        return _algorithm1_line(plan)
     if plan.terms.method is Method.CROSSFIT:
         return (
             f"plan: cross-fit, two rounds of {design.n_families} independent subsets, "
@@ -131,6 +188,18 @@ def plan_line(plan: Plan) -> str:
     return (
         f"plan: {design.n_families} families of {design.n_siblings}, rho {design.rho:.3g}{asked}, "
         f"{plan.n_retrained[0]} retrainings here{first}; expected bound {number(plan.first.median_bound)}"
+    )
+
+
+def _algorithm1_line(plan: Plan) -> str:
+    if not plan.n_answered[0]:
+        return "plan: Algorithm 1 trains nothing, since the claim is ruled out as it stands"
+    *answered, fresh = plan.terms.looks
+    pairs = ", ".join(str(look.n_families) for look in answered)
+    return (
+        f"plan: Algorithm 1, pairs at rho {answered[0].rho:.3g}, twice that and 0 ({pairs}), "
+        f"{plan.n_answered[0]} trainings asked of the prover; {plan.n_retrained[0]} retrainings here, "
+        f"{plan.terms.n_checks} checks a round and {fresh.n_families} fresh"
     )
 
 
@@ -148,6 +217,10 @@ def _plan_rows(plans: list[Plan], costs: Costs) -> list[tuple[str, list[str]]]:
         ("bytes of the claim", [f"{costs.claim_bytes:,}" for _ in plans]),
         ("bytes of the answers", [f"{costs.answers_bytes(plan):,}" for plan in plans]),
     ]
+
+
+def _count(n: int) -> str:
+    return f"{n:,}" if n < _READABLE else f"{n:.2g}"
 
 
 def _both(counts: tuple[int, int]) -> str:

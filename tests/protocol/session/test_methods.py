@@ -254,14 +254,17 @@ def test_algorithm1_accepts_no_cheat(few: Terms, name: str) -> None:
 
 def test_algorithm1_rejects_a_claim_of_too_large_a_norm_before_any_challenge() -> None:
     asked = algorithm1_of(LEAST, 0.9, 0.5)
-    journey = meet(TINY, asked, Inflated(), seed=SEED)
-    assert journey.verdict.outcome is Outcome.REJECT
-    assert journey.verdict.reasons[0].startswith(
-        "the claim predicts up to 15 from the middle of the range, more than the 1.5 that "
-    )
-    assert names(journey) == ["Opening", "ClaimCommitted", "Closing"]
-    assert (journey.n_trained_by_prover, journey.verdict.n_retrainings) == (0, 0)
-    assert_rechecks(TINY, asked, journey)
+    small = algorithm1_of(counts(epsilon=0.9, delta=0.5, b=1.0, largest=1.4), 0.9, 0.5)
+    for terms, cheat, why in (
+        (asked, Inflated(), "gap over the squared half range is at least 58.68 > 0.9: the claim's coefficients have "),
+        (small, HONEST, "the claim predicts up to 1.5 from the middle of the range, more than the 1.4 that "),
+    ):
+        journey = meet(TINY, terms, cheat, seed=SEED)
+        assert journey.verdict.outcome is Outcome.REJECT
+        assert journey.verdict.reasons[0].startswith(why)
+        assert names(journey) == ["Opening", "ClaimCommitted", "Closing"]
+        assert (journey.n_trained_by_prover, journey.verdict.n_retrainings) == (0, 0)
+        assert_rechecks(TINY, terms, journey)
 
 
 def test_algorithm1_takes_no_terms_that_prove_nothing() -> None:
