@@ -31,8 +31,13 @@ from protocol.task import (
 class Game(Protocol):
     """f on subsets, one target."""
 
-    n_units: int
-    p: float
+    @property
+    def n_units(self) -> int:
+        """Return N."""
+
+    @property
+    def p(self) -> float:
+        """Return the probability with which a unit is in."""
 
     def outputs(self, subsets: np.ndarray) -> np.ndarray:
         """Return f of each subset, shape (m, 1)."""

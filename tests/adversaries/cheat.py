@@ -122,7 +122,7 @@ class Scene:
 
     def clipped(self, outputs: np.ndarray) -> np.ndarray:
         """Return ``outputs`` clipped into the targets' ranges, as answers must be."""
-        return np.clip(outputs, self.task.targets.lo, self.task.targets.hi)
+        return np.asarray(np.clip(outputs, self.task.targets.lo, self.task.targets.hi))
 
     def trained(self, draw: Draw, outputs: Outputs, seeds_off_by: int = 0) -> np.ndarray:
         """Return what ``outputs`` gives for every evaluation of ``draw``, in order."""
@@ -189,4 +189,4 @@ def answers_over(
 def predicted(task: Task, claim: Claim, draw: Draw) -> np.ndarray:
     """Return the claim's prediction of every evaluation of ``draw``; shape (m, T)."""
     subsets = draw.subsets(task, np.arange(draw.n_evaluations, dtype=np.int64))
-    return claim.intercepts + subsets @ claim.scores.T
+    return np.asarray(claim.intercepts + subsets @ claim.scores.T)

@@ -30,11 +30,11 @@ class DuplicatedAnswers(Cheat):
         return scene.moved(honest, scene.rng.standard_normal(honest.scores.shape), self.gap)
 
     def answers(self, draw: Draw, honest: np.ndarray, claim: Claim, scene: Scene) -> np.ndarray:
-        return honest[self.answered(draw, honest, claim, scene)]
+        return np.asarray(honest[self.answered(draw, honest, claim, scene)])
 
     def answered(self, draw: Draw, honest: np.ndarray, claim: Claim, scene: Scene) -> np.ndarray:
         """Return the numbers of the evaluations that are answered, shape (m,): those of one family, repeated."""
         means = read(scene.task, claim, draw, honest).residual.mean(axis=1)
         quietest = int(((means / np.sqrt(scene.variance)) ** 2).mean(axis=1).argmin())
         size = draw.n_evaluations // draw.design.n_families
-        return quietest * size + np.arange(draw.n_evaluations) % size
+        return np.asarray(quietest * size + np.arange(draw.n_evaluations) % size)

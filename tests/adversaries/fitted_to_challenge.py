@@ -43,4 +43,4 @@ def _correction(bad: Claim, draw: Draw, scene: Scene) -> np.ndarray:
     outputs = scene.trained(draw, scene.outputs).reshape(-1, n_sides, task.n_targets)[:n_fitted]
     constant = bad.intercepts + task.p * bad.scores.sum(axis=1)
     part = (outputs[:, 0] - outputs[:, 1]) / 2 if n_sides == 2 else outputs[:, 0] - constant
-    return np.linalg.lstsq(centred, part - centred @ bad.scores.T, rcond=None)[0].T
+    return np.asarray(np.linalg.lstsq(centred, part - centred @ bad.scores.T, rcond=None)[0].T)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,12 +10,11 @@ from protocol.certificate.terms import Assurance
 from protocol.claim import Claim
 from protocol.sampling import Draw
 from protocol.session.messages import Outcome
-from tests.adversaries.cheat import Defence, Fate, Scene
-from tests.adversaries.scaled import Scaled
+from tests.adversaries.cheat import Cheat, Defence, Fate, Scene
 
 
 @dataclass(frozen=True)
-class InflatedNoise(Scaled):
+class InflatedNoise(Cheat):
     """Claims half of every score and moves two siblings' answers apart, in one family, as far as the ranges let them.
 
     The family's mean stays where it was and the spread within families, MSW, becomes as large as one pleases. A bound
@@ -30,6 +29,9 @@ class InflatedNoise(Scaled):
         outcome=Outcome.REJECT,
         reason=r"^relative gap \(mean\) is at least|^\d+ of \d+ rechecked answers are false",
     )
+
+    def claim(self, honest: Claim, scene: Scene) -> Claim:
+        return replace(honest, scores=0.5 * honest.scores)
 
     def answers(self, draw: Draw, honest: np.ndarray, claim: Claim, scene: Scene) -> np.ndarray:
         design, targets = draw.design, scene.task.targets

@@ -60,11 +60,11 @@ class World:
 
     def relative_gap(self, claim: Claim) -> np.ndarray:
         """Return a claim's true gap over Var f, target by target; shape (T,)."""
-        return harmonic.gap(claim.scores, self.best, self.task.p) / self.variance
+        return np.asarray(harmonic.gap(claim.scores, self.best, self.task.p) / self.variance)
 
 
 def of_game(
-    game: Game | None = None,
+    game: Game = Polynomial(n_units=200, w1=0.93, w2=0.055, w3=0.015),  # noqa: B008  frozen
     *,
     n_targets: int = 3,
     noise: float = 0.005,
@@ -78,7 +78,6 @@ def of_game(
     noise : share of Var f that a training seed's own noise adds; above 0, every subset has a seed of its own.
     width : the targets' range, in standard deviations of f to either side of its mean.
     """
-    game = Polynomial(n_units=200, w1=0.93, w2=0.055, w3=0.015) if game is None else game
     sd = np.sqrt(game.variance * (1 + noise))
     task = task_of(game.n_units, n_targets=n_targets, p=game.p, bound=width * sd, tolerance=tolerance)
     if noise > 0:
