@@ -1,72 +1,45 @@
-"""The cheapest terms that will accept an honest claim (THEORY 2, 3).
+"""The cheapest terms that will accept an honest claim (THEORY 2.9).
 
-The planner runs the certificate's own bound (``families.upper_bound_of``) over the distribution
-that its mean squares have when the claim is as good as its figures say, and picks families,
-siblings and correlation for the fewest retrainings. Figures come from the prover: a lie there
-makes the plan too small or too large, which costs time, and never touches soundness, because
-the terms alone decide what is accepted.
+The planner asks how likely the certificate's bound (``families.upper_bound_of``) is to be at most
+epsilon over the distribution that its mean squares have when the claim is as good as its
+figures say, and picks families, siblings and correlation for the fewest retrainings expected.
+Figures come from the prover: a lie there makes the plan too small or too large, which costs time,
+and never touches soundness, because the terms alone decide what is accepted.
 
-Letters: B families, s siblings, rho their correlation; g the relative gap expected of the claim,
-v its odd residual's share of Var f.
+What is promised is "at least". Residuals are taken as Gaussian, all weight above degree one as of
+the least degree that the certificate cannot tell from it, and targets, of whose joint distribution
+figures say nothing, as erring together across the mean and apart across every: see ``Outlook``.
+benchmarks/plans_keep_their_promise.py holds promises against what comes.
+
+Letters: B families, s siblings, rho their correlation; T targets; g the relative gap expected of
+the claim, v its odd residual's share of Var f; nu the residuals' effective rank over targets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float64
 
-from protocol.certificate import bounds, spot_check
-from protocol.certificate.families import degrees_of_freedom, upper_bound_of
+from protocol.certificate import spot_check
+from protocol.certificate.forecast import Forecast, Outlook, missed, rows_of
 from protocol.certificate.terms import Across, Assurance, Terms
-from protocol.claim import Figures
 from protocol.errors import ArgumentError, BudgetError
 from protocol.sampling import Design, families
 from protocol.task import Task
+
+__all__ = ["Forecast", "Outlook", "Plan", "Shape", "best_within", "retrainings_needed"]
 
 MIN_FAMILIES = 10
 """Fewer make the Gaussian step of the certificate doubtful: see benchmarks/RESULTS.md for where coverage gives out."""
 MAX_FAMILIES = 1 << 14
 MAX_FALSE_SHARE = 0.05
 """Audited plans recheck enough answers that, all clean, at most this share can be false."""
-
-_SIBLINGS = (2, 3, 4, 6, 8, 12, 16, 24, 32)
-_RHOS = (0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
-_GRID = (np.arange(48) + 0.5) / 48
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outlook:
-    """What is expected of a claim; see ``claim.Figures`` for the three numbers."""
-
-    relative_gap: float
-    residual: float
-    r2: float
-
-    @staticmethod
-    def of(figures: Figures | None) -> Outlook:
-        """Return the outlook that figures give, kept within what is possible; a guess when there are none."""
-        if figures is None:
-            return Outlook(relative_gap=0.01, residual=0.05, r2=0.9)
-        gap = min(figures.relative_gap, 1.0)
-        return Outlook(
-            relative_gap=gap, residual=min(max(figures.odd_residual, gap, 1e-9), 2.0), r2=max(figures.r2, 0.0)
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Forecast:
-    """What one design is expected to give.
-
-    median_bound : of the upper bound on the relative gap.
-    power : least probability that the claim is accepted, if it is as good as the outlook says.
-    """
-
-    median_bound: float
-    power: float
+SIBLINGS = (2, 3, 4, 6, 8, 12, 16, 24, 32)
+RHOS = (0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+_SOME_POWER = 0.1
+_LARGER = 1.15  # steps in which a first look larger than the least is tried
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +50,7 @@ class Plan:
     n_retrained : (first look, all looks) trainings done by the verifier.
     n_answered : (first look, all looks) trainings asked of the prover; 0 when proved.
     sufficient : whether the last look's power reaches what was asked for.
+    undecided : probability, at most, that each look is taken; () when every round always is.
     """
 
     terms: Terms
@@ -85,6 +59,27 @@ class Plan:
     n_retrained: tuple[int, int]
     n_answered: tuple[int, int]
     sufficient: bool
+    undecided: tuple[float, ...] = ()
+
+    @property
+    def expected_retrained(self) -> float:
+        """Trainings done by the verifier on average, at most, if the claim is as good as the outlook says."""
+        if not self.undecided:
+            return float(self.n_retrained[1])
+        if self.terms.assurance is Assurance.AUDITED:
+            return self.terms.n_checks * sum(self.undecided)
+        return self._expected_evaluations()
+
+    @property
+    def expected_answered(self) -> float:
+        """Trainings asked of the prover on average, likewise; 0 when proved."""
+        if not self.undecided or self.terms.assurance is Assurance.PROVED:
+            return float(self.n_answered[1])
+        return self._expected_evaluations()
+
+    def _expected_evaluations(self) -> float:
+        looks = zip(self.terms.looks, self.undecided, strict=True)
+        return float(sum(look.n_evaluations * share for look, share in looks))
 
 
 def best_within(
@@ -101,7 +96,10 @@ def best_within(
     n_looks: int = 2,
     power: float = 0.9,
 ) -> Plan:
-    """Return the plan with the fewest retrainings whose first look reaches ``power``; failing that, the strongest.
+    """Return the plan of fewest expected trainings whose first look reaches ``power``; failing that, the strongest.
+
+    Trainings are the verifier's when proved and the prover's when audited. A larger first look is preferred where it
+    saves more of the later ones than it takes.
 
     Parameters
     ----------
@@ -124,24 +122,30 @@ def best_within(
     budget = max_answers if audited else max_retrainings
     first_delta = delta / 2 if n_looks > 1 else delta
     checks = _checks(n_looks, first_delta, n_checks, max_retrainings, max_answers) if audited else 0
-    shape = _Shape(task, across, epsilon, first_delta, outlook, checks)
+    shape = Shape(task, across, epsilon, first_delta, outlook, checks)
     design = shape.cheapest(budget, power) or shape.strongest(budget)
+    if n_looks > 1:
+        design = shape.enlarged(design, budget)
     if design.n_evaluations < checks:
         n_families = -(-checks * design.n_families // design.n_evaluations)
         design = replace(design, n_families=n_families)
     looks = (design, *_later_looks(design, budget - design.n_evaluations, n_looks - 1, checks))
     terms = Terms(epsilon=epsilon, delta=delta, across=across, assurance=assurance, looks=looks, n_checks=checks)
-    shape_last = _Shape(task, across, epsilon, terms.delta_at(len(looks) - 1), outlook, checks * len(looks))
-    last = shape_last.forecast(_pooled(looks))
+    shapes = [
+        Shape(task, across, epsilon, terms.delta_at(look), outlook, checks * (look + 1)) for look in range(len(looks))
+    ]
+    powers = [shape.power(_pooled(looks[: look + 1])) for look, shape in enumerate(shapes)]
+    power_at = np.maximum.accumulate(powers).tolist()  # accepted by then, at least
     total = sum(look.n_evaluations for look in looks)
     retrained = (checks, checks * len(looks)) if audited else (design.n_evaluations, total)
     return Plan(
         terms=terms,
-        first=shape.forecast(design),
-        last=last,
+        first=Forecast(median_bound=shapes[0].median_bound(design), power=power_at[0]),
+        last=Forecast(median_bound=shapes[-1].median_bound(_pooled(looks)), power=power_at[-1]),
         n_retrained=retrained,
         n_answered=(design.n_evaluations, total) if audited else (0, 0),
-        sufficient=last.power >= power,
+        sufficient=power_at[-1] >= power,
+        undecided=(1.0, *(1 - reached for reached in power_at[:-1])),
     )
 
 
@@ -152,12 +156,12 @@ def retrainings_needed(
 
     None means that the claim's own figures put its gap at or above epsilon: ask for a better claim.
     """
-    design = _Shape(task, across, epsilon, delta, outlook).cheapest(None, power)
+    design = Shape(task, across, epsilon, delta, outlook).cheapest(None, power)
     return None if design is None else design.n_evaluations
 
 
-class _Shape:
-    """What the search holds fixed; n_checks is 0 when everything is retrained."""
+class Shape:
+    """The search for a design, and what it holds fixed; n_checks is 0 when everything is retrained."""
 
     def __init__(
         self, task: Task, across: Across, epsilon: float, delta: float, outlook: Outlook, n_checks: int = 0
@@ -167,18 +171,33 @@ class _Shape:
         if not 0 < delta < 1:
             raise ArgumentError(f"delta: expected a probability strictly between 0 and 1, got {delta}")
         self.p, self.complements = task.p, task.has_complements
-        self.n_rows = task.n_targets if across is Across.EVERY else 1
-        self.epsilon, self.alpha, self.outlook = epsilon, delta / self.n_rows, outlook
+        n_rows = task.n_targets if across is Across.EVERY else 1
+        self.epsilon, self.alpha = epsilon, delta / n_rows
+        self.outlook = outlook if across is Across.MEAN else replace(outlook, rank=1.0)
+        self.rows = rows_of(n_rows, outlook.spread)
         self.n_checks = n_checks
 
     def design(self, n_families: int, n_siblings: int, rho: float) -> Design:
+        """Families, with complements where the task has them."""
         return families(n_families=n_families, n_siblings=n_siblings, rho=rho, complements=self.complements)
 
-    def forecast(self, design: Design) -> Forecast:
-        kind = (design.n_families, design.n_siblings, round(design.rho, 6))
-        bound = _bounds(*kind, self.p, self.alpha, self.outlook, self.n_checks)
-        accepted = float((bound <= self.epsilon).mean())
-        return Forecast(median_bound=float(np.median(bound)), power=max(0.0, 1 - self.n_rows * (1 - accepted)))
+    def power(self, design: Design, epsilon: float | None = None) -> float:
+        """Least probability that every row's bound is at most epsilon: one less what all rows can miss."""
+        expected = missed(
+            design.n_families, design.n_siblings, round(design.rho, 6), self.p, self.alpha, self.outlook, self.rows,
+            self.n_checks, self.epsilon if epsilon is None else epsilon,
+        )  # fmt: skip
+        return max(0.0, 1 - expected)
+
+    def median_bound(self, design: Design) -> float:
+        """The epsilon at which the power is a half; infinite where none below 100 is."""
+        low, high = 1e-6, 100.0
+        if self.power(design, high) < 0.5:
+            return float("inf")
+        while high > 1.002 * low:
+            middle = (low * high) ** 0.5
+            low, high = (low, middle) if self.power(design, middle) >= 0.5 else (middle, high)
+        return high
 
     def cheapest(self, budget: int | None, power: float) -> Design | None:
         """The fewest evaluations that reach ``power``; ties go to more families, which are closer to Gaussian."""
@@ -200,50 +219,43 @@ class _Shape:
             if most >= MIN_FAMILIES:
                 candidates.append(self.design(most, n_siblings, rho))
         if not candidates:
-            least = self.design(MIN_FAMILIES, min(_SIBLINGS), 0.5).n_evaluations
+            least = self.design(MIN_FAMILIES, min(SIBLINGS), 0.5).n_evaluations
             raise BudgetError(f"expected a budget of at least {least} retrainings, got {budget}: raise it to {least}")
-        forecasts = [self.forecast(design) for design in candidates]
-        order = sorted(range(len(candidates)), key=lambda i: (-forecasts[i].power, forecasts[i].median_bound))
-        return candidates[order[0]]
+        for doublings in range(20):  # where hardly any has power at epsilon, the most at the least multiple of it
+            powers = [self.power(design, self.epsilon * 2**doublings) for design in candidates]
+            if max(powers) >= _SOME_POWER:
+                break
+        return candidates[int(np.argmax(powers))]
+
+    def enlarged(self, design: Design, budget: int) -> Design:
+        """The first look, no smaller than ``design``, that leaves the fewest evaluations to expect of ``budget``.
+
+        Of the looks after the first all is counted, which is at most what a third or later one saves.
+        """
+        best, least = design, float(budget)
+        grown = design
+        while grown.n_evaluations <= budget:
+            left = budget - grown.n_evaluations
+            expected = grown.n_evaluations + (1 - self.power(grown)) * left
+            if expected < least:
+                best, least = grown, expected
+            grown = replace(grown, n_families=max(grown.n_families + 1, int(grown.n_families * _LARGER)))
+        return best
 
     def _kinds(self) -> Iterator[tuple[int, float]]:
-        return ((n_siblings, rho) for n_siblings in _SIBLINGS for rho in _RHOS)
+        return ((n_siblings, rho) for n_siblings in SIBLINGS for rho in RHOS)
 
     def _fewest(self, n_siblings: int, rho: float, most: int, power: float) -> Design | None:
         low, high = MIN_FAMILIES, min(most, MAX_FAMILIES)
-        if high < low or self.forecast(self.design(high, n_siblings, rho)).power < power:
+        if high < low or self.power(self.design(high, n_siblings, rho)) < power:
             return None
         while low < high:
             middle = (low + high) // 2
-            if self.forecast(self.design(middle, n_siblings, rho)).power >= power:
+            if self.power(self.design(middle, n_siblings, rho)) >= power:
                 high = middle
             else:
                 low = middle + 1
         return self.design(low, n_siblings, rho)
-
-
-@lru_cache(maxsize=4096)
-def _bounds(
-    n_families: int, n_siblings: int, rho: float, p: float, alpha: float, outlook: Outlook, n_checks: int
-) -> Float64[np.ndarray, " q"]:
-    """The upper bound at a grid of equally likely values of MSB and MSW, Var f's error at its expectation."""
-    g, v, s = outlook.relative_gap, outlook.residual, n_siblings
-    above = rho**3 if p == 0.5 else rho**2  # what a sibling shares of the weight above degree one, at most
-    between = rho * g + above * (v - g)
-    n_b, n_w = degrees_of_freedom(n_families, s, p)
-    msb = (v + (s - 1) * between) * np.array([bounds.chi2_quantile(q, n_b) for q in _GRID]) / n_b
-    msw = (v - between) * np.array([bounds.chi2_quantile(q, n_w) for q in _GRID]) / n_w
-    rest = 1 - min(outlook.r2, 1.0)
-    if n_checks:  # as families.certify has it: MSW is not taken off, and Var f comes from the checks
-        msw, error = np.zeros_like(msw), np.sqrt((4 * rest + 2 * rest**2) / n_checks)
-        error = -bounds.t_quantile(alpha, n_checks - 1) * error
-    else:  # one subset's share in Var f varies by about 2 g~ r + (even part)^2; siblings share rho of it
-        error = np.sqrt((4 * v + 2 * rest**2) * (1 + (s - 1) * rho) / (s * n_families))
-        error = -bounds.t_quantile(alpha, n_families - 1) * error
-    msb, msw = (axis.ravel() for axis in np.meshgrid(msb, msw))
-    return upper_bound_of(
-        msb, msw, np.full(len(msb), error), np.zeros(len(msb)), s=s, rho=rho, n_b=n_b, n_w=n_w, alpha=alpha
-    )
 
 
 def _later_looks(design: Design, left: int, n_looks: int, checks: int) -> list[Design]:
