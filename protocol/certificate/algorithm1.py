@@ -98,8 +98,11 @@ def counts(*, epsilon: float, delta: float, b: float, largest: float) -> Counts:
     epsilon : above 0, in the target's unit squared.
     b : half the target's range. largest : G, in the target's unit.
     """
-    if not (epsilon > 0 and 0 < delta < 1 and b > 0 and largest >= 0):
-        raise ArgumentError("algorithm1: expected epsilon, b above 0, delta in (0, 1) and a norm of at least 0")
+    if not (0 < epsilon < np.inf and 0 < delta < 1 and 0 < b < np.inf and 0 <= largest < np.inf):
+        raise ArgumentError(
+            "algorithm1: expected epsilon, b above 0, delta in (0, 1) and a norm of at least 0, all finite, "
+            f"got {epsilon}, {b}, {delta} and {largest}"
+        )
     error = {name: share * epsilon for name, share in SHARES.items()}
     # The fit's degree-one weight is short by at most 2 rho^2 W_{>=3} <= 2 rho^2 b^2 for rho <= 1/3.
     rho = min(np.sqrt(error["bias"] / 2) / b, 1 / 3)

@@ -116,6 +116,7 @@ def best_within(
     ArgumentError
         epsilon, delta, n_looks or n_checks out of range.
     """
+    _check_asked(epsilon, delta)
     if not 1 <= n_looks <= 16:
         raise ArgumentError(f"looks: expected 1 to 16, got {n_looks}")
     audited = assurance is Assurance.AUDITED
@@ -149,6 +150,13 @@ def best_within(
     )
 
 
+def _check_asked(epsilon: float, delta: float) -> None:
+    if not 0 < epsilon < 1:
+        raise ArgumentError(f"epsilon: expected a relative gap above 0 and below 1, got {epsilon}")
+    if not 0 < delta < 1:
+        raise ArgumentError(f"delta: expected a probability strictly between 0 and 1, got {delta}")
+
+
 def retrainings_needed(
     task: Task, *, epsilon: float, delta: float, across: Across, outlook: Outlook, power: float = 0.9
 ) -> int | None:
@@ -166,10 +174,7 @@ class Shape:
     def __init__(
         self, task: Task, across: Across, epsilon: float, delta: float, outlook: Outlook, n_checks: int = 0
     ) -> None:
-        if not 0 < epsilon < 1:
-            raise ArgumentError(f"epsilon: expected a relative gap above 0 and below 1, got {epsilon}")
-        if not 0 < delta < 1:
-            raise ArgumentError(f"delta: expected a probability strictly between 0 and 1, got {delta}")
+        _check_asked(epsilon, delta)
         self.p, self.complements = task.p, task.has_complements
         n_rows = task.n_targets if across is Across.EVERY else 1
         self.epsilon, self.alpha = epsilon, delta / n_rows

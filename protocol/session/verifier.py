@@ -294,6 +294,11 @@ def _undecided(certificate: Certificate, name: str, epsilon: float) -> str:
     if isinstance(certificate, FamiliesCertificate) and certificate.constant_targets:
         first = certificate.constant_targets[0]
         return f"target {first} does not vary, so its relative gap is undefined: leave it out of the task"
+    if certificate.upper_bound == np.inf:
+        return (
+            f"{name} has no bound from above, since some target's Var f cannot be told from 0: allow more retrainings, "
+            "or leave out targets that do not vary"
+        )
     return (
         f"{name} is between {certificate.lower_bound:.4g} and {certificate.upper_bound:.4g}, with {epsilon:g} between: "
         "allow more retrainings"
