@@ -17,13 +17,16 @@ from functools import cached_property
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float64, Int64, UInt8
 
 from protocol.encoding import SEED_BYTES, Digest, Seed, digest
 from protocol.errors import MalformedMessage
 from protocol.task import SeedPolicy, Task
 
 MAX_EVALUATIONS = 50_000_000
+
+_BLOCK_BYTES = 16
+_CHUNK_UNITS = 1 << 21  # units of the subsets derived at once; does not affect outputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,29 +115,31 @@ class Draw:
         ----------
         evaluations : shape (m,), each from 0 to ``n_evaluations`` - 1, in any order.
         """
-        design, n = self.design, task.n_units
-        out = np.empty((len(evaluations), n), dtype=bool)
+        out = np.empty((len(evaluations), task.n_units), dtype=bool)
         bases, siblings = _Stream(self.seed, "base"), _Stream(self.seed, "sibling")
-        last_family, last_member = -1, -1
-        base = subset = np.empty(0, dtype=bool)
-        for row, evaluation in enumerate(evaluations.tolist()):
-            member, side = divmod(evaluation, design.n_sides)
-            family = member // design.n_siblings
-            if family != last_family:
-                base, last_family = bases.draws_16(family, n) < task.p_16, family
-            if member != last_member:
-                draws = siblings.draws_16(member, 2 * n)
-                subset, last_member = np.where(draws[:n] < design.keep_16, base, draws[n:] < task.p_16), member
-            out[row] = ~subset if side else subset
+        step = max(1, _CHUNK_UNITS // task.n_units)
+        for start in range(0, len(evaluations), step):
+            out[start : start + step] = self._subsets(task, evaluations[start : start + step], bases, siblings)
         return out
+
+    def _subsets(
+        self, task: Task, evaluations: Int64[np.ndarray, " m"], bases: _Stream, siblings: _Stream
+    ) -> Bool[np.ndarray, "m n"]:
+        design, n = self.design, task.n_units
+        members, member_of = np.unique(evaluations // design.n_sides, return_inverse=True)
+        bases_of, base_of = np.unique(members // design.n_siblings, return_inverse=True)
+        base = bases.read_each(bases_of, 2 * n).view("<u2") < task.p_16
+        draws = siblings.read_each(members, 4 * n).view("<u2")
+        subsets = np.where(draws[:, :n] < design.keep_16, base[base_of], draws[:, n:] < task.p_16)
+        is_complement = evaluations % design.n_sides == 1
+        return np.asarray(subsets[member_of] ^ is_complement[:, None])
 
     def training_seeds(self, task: Task, evaluations: Int64[np.ndarray, " m"]) -> Int64[np.ndarray, " m"]:
         """Return each evaluation's training seed, from 0 to 2^63 - 1 (THEORY 1, seed policy)."""
         if task.seed_policy is SeedPolicy.SHARED:
             return np.full(len(evaluations), task.seed, dtype=np.int64)
-        stream = _Stream(self.seed, "training seed")
-        seeds = [int.from_bytes(stream.read(e, 8), "little") >> 1 for e in evaluations.tolist()]
-        return np.array(seeds, dtype=np.int64)
+        draws = _Stream(self.seed, "training seed").read_each(evaluations, 8).view("<u8")
+        return np.asarray(draws[:, 0] >> 1).astype(np.int64)
 
 
 def subset_digests(subsets: Bool[np.ndarray, "m n"]) -> list[Digest]:
@@ -180,7 +185,7 @@ def augmentations(training_seed: int, epoch: int, n: int, padding: int) -> Int64
     Crops begin at 0 to 2 ``padding`` of the padded image.
     """
     draws = _Stream(_training(training_seed), "augmentation").draws_16(epoch, 3 * n).reshape(n, 3).astype(np.int64)
-    return draws * np.array([2, 2 * padding + 1, 2 * padding + 1]) >> 16
+    return np.asarray(draws * np.array([2, 2 * padding + 1, 2 * padding + 1]) >> 16)
 
 
 def _training(training_seed: int) -> Seed:
@@ -197,6 +202,15 @@ class _Stream:
         counter = index.to_bytes(8, "big") + bytes(8)
         encryptor = Cipher(self._key, modes.CTR(counter)).encryptor()
         return encryptor.update(bytes(n_bytes))
+
+    def read_each(self, indices: Int64[np.ndarray, " k"], n_bytes: int) -> UInt8[np.ndarray, "k b"]:
+        """Return :meth:`read` of every index: all their counters are enciphered in one call, as CTR does one by one."""
+        n_blocks = -(-n_bytes // _BLOCK_BYTES)
+        counters = np.empty((len(indices), n_blocks, 2), dtype=">u8")
+        counters[:, :, 0], counters[:, :, 1] = indices[:, None], np.arange(n_blocks)
+        stream = Cipher(self._key, modes.ECB()).encryptor().update(counters.tobytes())  # noqa: S305  no counter twice
+        blocks = np.frombuffer(stream, dtype=np.uint8).reshape(len(indices), n_blocks * _BLOCK_BYTES)
+        return np.ascontiguousarray(blocks[:, :n_bytes])
 
     def draws_16(self, index: int, n: int) -> np.ndarray:
         return np.frombuffer(self.read(index, 2 * n), dtype="<u2")

@@ -122,7 +122,7 @@ def test_every_subset_is_the_one_that_a_second_derivation_gives(
     design.check_fits(task)
     draw = Draw(seed=Seed(seed), design=design)
     number = st.integers(0, design.n_evaluations - 1)
-    wanted = np.array(data.draw(st.lists(number, min_size=1, max_size=6)), dtype=np.int64)  # any order, repeats too
+    wanted = np.array(data.draw(st.lists(number, max_size=6)), dtype=np.int64)  # any order, repeats too
     assert draw.subsets(task, wanted).tolist() == [naive_subset(draw, task, e) for e in wanted.tolist()]
     stream = NaiveStream(seed, "training seed")
     assert draw.training_seeds(task, wanted).tolist() == [
@@ -211,6 +211,15 @@ def test_a_subset_does_not_depend_on_what_else_is_asked_for() -> None:
     order = np.random.default_rng(0).permutation(24)
     assert (draw.subsets(task, order) == everything[order]).all()
     assert (draw.subsets(task, order[:1]) == everything[order[:1]]).all()
+
+
+def test_how_many_are_derived_at_once_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = Draw(seed=SEED, design=families(n_families=7, n_siblings=3, rho=0.5, complements=True))
+    wanted = np.random.default_rng(0).permutation(draw.n_evaluations)
+    whole = draw.subsets(task_of(20), wanted)
+    for n_units in (1, 100, 130):
+        monkeypatch.setattr("protocol.sampling._CHUNK_UNITS", n_units)
+        np.testing.assert_array_equal(draw.subsets(task_of(20), wanted), whole)
 
 
 def test_every_unit_is_in_the_digest_of_a_subset() -> None:
