@@ -421,12 +421,12 @@ def _audited() -> dict[str, Any]:
 
 
 def _crossfit() -> dict[str, Any]:
-    """Rounds A and B; whole pairs are rechecked."""
-    return _answered("cross-fit, rounds A and B", pairs(6), Method.CROSSFIT)
+    """Rounds B and A; of B whole pairs are rechecked, A is the verifier's own."""
+    return _answered("cross-fit, rounds B and A", pairs(6), Method.CROSSFIT)
 
 
 def _answered(name: str, look: Design, method: Method) -> dict[str, Any]:
-    """The prover answers two rounds; the verifier's own words are private."""
+    """The prover answers each round that the method lets it; the verifier's own words are private."""
     task = made_up_task()
     terms = Terms(
         epsilon=0.05, delta=0.05, across=Across.MEAN, assurance=Assurance.AUDITED, looks=(look, look), n_checks=4,
@@ -435,8 +435,12 @@ def _answered(name: str, look: Design, method: Method) -> dict[str, Any]:
     session, size = Recorder(task), terms.check_size(look)
     session.verifier_says(Opening(version=1, nonce=bytes(range(16)), task_digest=task.digest))
     for round_ in range(2):
-        session.verifier_says(Challenge(round=round_, draw=Draw(seed=seed_of(f"challenge {round_}"), design=look)))
+        challenge = Challenge(round=round_, draw=Draw(seed=seed_of(f"challenge {round_}"), design=look))
         outputs = _outputs(task, look.n_evaluations, round_)
+        if not terms.is_answered(round_):
+            _trained_here(session, challenge, outputs)
+            continue
+        session.verifier_says(challenge)
         session.prover_trains(outputs)
         check_seed = seed_of(f"spot check {round_}")
         members = choose(check_seed, look.n_evaluations // size, terms.n_checks)
@@ -447,6 +451,14 @@ def _answered(name: str, look: Design, method: Method) -> dict[str, Any]:
     return _session_json(name, session, terms)
 
 
+def _trained_here(session: Recorder, challenge: Challenge, outputs: np.ndarray) -> None:
+    """The verifier trains a round itself and says nothing of it."""
+    session.verifier_says(challenge, private=True)
+    everything = np.arange(len(outputs), dtype=np.int64)
+    own = Retrained(round=challenge.round, check_seed=None, evaluations=everything, outputs=outputs)
+    session.verifier_says(own, private=True)
+
+
 def _proved() -> dict[str, Any]:
     """The verifier retrains everything, so the prover hears only the opening and the closing."""
     task = contributors_task()
@@ -455,10 +467,7 @@ def _proved() -> dict[str, Any]:
     session = Recorder(task)
     session.verifier_says(Opening(version=1, nonce=bytes(16), task_digest=task.digest))
     challenge = Challenge(round=0, draw=Draw(seed=seed_of("own challenge"), design=look))
-    session.verifier_says(challenge, private=True)
-    everything = np.arange(look.n_evaluations, dtype=np.int64)
-    outputs = np.abs(_outputs(task, look.n_evaluations, 0)) / 2
-    session.verifier_says(Retrained(round=0, check_seed=None, evaluations=everything, outputs=outputs), private=True)
+    _trained_here(session, challenge, np.abs(_outputs(task, look.n_evaluations, 0)) / 2)
     session.verifier_says(Closing(outcome=Outcome.REJECT, reason="the outputs are made up"))
     return _session_json("proved, one look", session, terms)
 

@@ -1,23 +1,28 @@
-"""Finite-sample bounds: means of bounded variables, tails of sums of characters, room for lies.
+"""Finite-sample bounds: means of bounded variables, moments of sums of characters, room for lies.
 
 Nothing here is asymptotic. Each function's docstring states its theorem; proofs or their sources
 are in docs/theory.md, section 5.
 
 Letters: alpha the probability of failure; a = |V phi(x)| for a matrix V with Frobenius norm 1
-(a vector of norm 1 when there is one target), whose square has E exp(lambda a^2 / K) <=
-(1 - 2 lambda)^(-1/2) for 0 <= lambda < 1/2, K the sub-Gaussian variance of one character.
+(a vector of norm 1 when there is one target); q half the order of a moment; K the sub-Gaussian
+variance of one character.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
+from math import comb
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float64
-from scipy.special import gammaln, logsumexp
+from scipy.optimize import brentq
+from scipy.special import betaincinv, gammaln, logsumexp
 
 BET = 0.9
 """Largest bet, as a share of what cannot lose everything."""
+_PRECISION = 1e-9  # of a mean in [0, 1]; what is returned is beyond the root, never short of it
 
 
 def betting_upper(values: Float64[np.ndarray, " m"], alpha: float) -> float:
@@ -39,13 +44,7 @@ def betting_upper(values: Float64[np.ndarray, " m"], alpha: float) -> float:
         logs = [float(np.log1p(-np.minimum(bets, cap) * (values - mu)).sum()) for bets in strategies]
         return float(logsumexp(logs) - np.log(len(logs)))
 
-    low, high = float(values.mean()), 1.0
-    if log_capital(high) < goal:
-        return 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (low, middle) if log_capital(middle) >= goal else (middle, high)
-    return high
+    return _crossing(lambda mu: log_capital(mu) - goal, float(values.mean()))
 
 
 def betting_upper_despite_lies(
@@ -75,13 +74,16 @@ def betting_upper_despite_lies(
         kept, lost = np.log1p(-stake * (drifted - mu)), np.log1p(-stake * (moved - mu))
         return float(kept.sum() - np.sort(kept - lost)[::-1][:n_false].sum())
 
-    low, high = float(values.mean()), 1.0
-    if least_log_capital(high) < goal:
+    return _crossing(lambda mu: least_log_capital(mu) - goal, float(values.mean()))
+
+
+def _crossing(rising: Callable[[float], float], low: float) -> float:
+    """Return a point from ``low`` on where ``rising`` has reached 0, at most 2e-9 too far; 1 where it does not by 1."""
+    if rising(1.0) < 0:
         return 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (low, middle) if least_log_capital(middle) >= goal else (middle, high)
-    return high
+    if rising(low) >= 0:
+        return low
+    return min(float(brentq(rising, low, 1.0, xtol=_PRECISION)) + 2 * _PRECISION, 1.0)
 
 
 def betting_lower(values: Float64[np.ndarray, " m"], alpha: float) -> float:
@@ -107,33 +109,110 @@ def sub_gaussian_variance(p: float) -> float:
     return float((1 - 2 * p) / (2 * p * (1 - p) * np.log((1 - p) / p)))
 
 
+ORDERS = np.arange(1, 41)
+"""q of every array of moments here: E a^2, E a^4, ..., E a^80."""
+
 _LAMBDAS = np.linspace(0.005, 0.495, 99)
+_EXACT_ORDERS = 8  # of cumulants by recursion, which loses digits beyond
+
+Moments: TypeAlias = Float64[np.ndarray, " q"]
 
 
-@lru_cache(maxsize=4096)
-def excess_of_square(tau: float, variance: float) -> float:
-    """Return a bound on E[(a^2 - tau^2)_+]: K inf_lambda exp(-lambda tau^2 / K) (1 - 2 lambda)^(-1/2) / (e lambda).
+@lru_cache(maxsize=16)
+def moments(p: float) -> Moments:
+    """Return bounds on E a^(2q) for q in ORDERS, whatever V is.
 
-    From x_+ <= exp(lambda x) / (e lambda).
+    (2q - 1)!!, those of a Gaussian, at p = 1/2. Elsewhere the smaller of two: Bell's polynomials of
+    the absolute cumulants of one character, and q! inf_lambda (K/lambda)^q (1 - 2 lambda)^(-1/2).
     """
-    scaled = tau**2 / variance
-    return float(variance * np.min(np.exp(-_LAMBDAS * scaled) / np.sqrt(1 - 2 * _LAMBDAS) / (np.e * _LAMBDAS)))
+    gaussian = _gaussian_moments()
+    if abs(p - 0.5) < 1e-6:
+        return gaussian
+    scaled = np.log(sub_gaussian_variance(p) / _LAMBDAS) * ORDERS[:, None] - 0.5 * np.log(1 - 2 * _LAMBDAS)
+    chernoff = np.exp(gammaln(ORDERS + 1) + scaled.min(axis=1))
+    found = np.asarray(np.minimum(chernoff, np.inf))
+    found[:_EXACT_ORDERS] = np.minimum(found[:_EXACT_ORDERS], _bell_moments(p))
+    found[0] = 1.0
+    found.setflags(write=False)
+    return found
 
 
-def excess(tau: float, variance: float) -> float:
-    """Return a bound on E[(a - tau)_+]: that of the square over 2 tau, as a - tau <= (a^2 - tau^2) / (2 tau)."""
-    return excess_of_square(tau, variance) / (2 * tau)
+def moments_of(spectrum: Float64[np.ndarray, " k"], p: float) -> Moments:
+    """Return bounds on E |V phi|^(2q) for a V whose V V^T has these eigenvalues: those of sum mu_k Z_k^2 at p = 1/2."""
+    weights = np.maximum(spectrum, 0.0)
+    powers = np.array([(weights**n).sum() for n in ORDERS])
+    n = ORDERS - 1
+    cumulants = np.exp(n * np.log(2) + gammaln(ORDERS)) * powers  # of sum mu_k Z_k^2: 2^(n-1) (n-1)! sum mu^n
+    return np.asarray(_positive_part(cumulants) * (moments(p) / _gaussian_moments()))
 
 
-def bounded_second_moment(mean_square: float, largest: float, variance: float) -> float:
-    """Return a bound on E[rho a^2] for any 0 <= rho <= largest^2 with E[rho] <= mean_square.
+def _gaussian_moments() -> Moments:
+    found = np.exp(gammaln(2 * ORDERS + 1) - gammaln(ORDERS + 1) - ORDERS * np.log(2))
+    return np.asarray(found)
 
-    inf over tau of tau^2 E[rho] + largest^2 E[(a^2 - tau^2)_+]: the mass of rho sits where a is
-    largest at worst.
+
+def _bell_moments(p: float) -> Moments:
+    """E <v, phi>^(2q), largest over unit v: its n-th cumulant is that of phi times sum v_i^n, at most 1 from n = 2 on.
+
+    A moment is a sum over partitions of products of cumulants; those below 0 are left out. Of odd n, where sum v_i^n
+    may have either sign, the absolute value is taken.
     """
-    taus = np.linspace(0.5, 12.0, 116) * np.sqrt(variance)
-    excesses = np.array([excess_of_square(float(t), variance) for t in taus])
-    return float((taus**2 * mean_square + largest**2 * excesses).min())
+    n = 2 * _EXACT_ORDERS
+    orders = np.arange(1, n + 1)
+    one, zero = (1 - p) / np.sqrt(p * (1 - p)), -p / np.sqrt(p * (1 - p))
+    raw = p * one**orders + (1 - p) * zero**orders
+    cumulants = np.zeros(n)
+    for i in range(n):  # raw moment i = sum over j of C(i, j) cumulant_j raw_(i-1-j), the last with raw_0 = 1
+        cumulants[i] = raw[i] - sum(comb(i, j) * cumulants[j] * raw[i - j - 1] for j in range(i))
+    cumulants[::2] = np.abs(cumulants[::2])  # of orders 1, 3, 5, ...
+    return _positive_part(cumulants)[1::2]
+
+
+def _positive_part(cumulants: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+    """Raw moments 1 .. n, products of cumulants below 0 left out; the moments themselves where no cumulant is."""
+    plus, minus = [1.0], [0.0]
+    for i in range(len(cumulants)):
+        terms = [(comb(i, j), float(cumulants[j]), i - j) for j in range(i + 1)]
+        plus.append(sum(c * (k * plus[r] if k > 0 else -k * minus[r]) for c, k, r in terms))
+        minus.append(sum(c * (k * minus[r] if k > 0 else -k * plus[r]) for c, k, r in terms))
+    return np.array(plus[1:])
+
+
+def beyond(found: Moments, alpha: float) -> float:
+    """Return u with P(a > u) <= alpha: inf_q (E a^(2q) / alpha)^(1/2q), Markov."""
+    return float(np.exp((np.log(found) - np.log(alpha)) / (2 * ORDERS)).min())
+
+
+def excess(found: Moments, tau: float) -> float:
+    """Return a bound on E[(a - tau)_+]: inf_q E a^(2q) tau^(1-2q) (1 - 1/2q)^(2q) / (2q - 1).
+
+    (a - tau)_+ <= c a^(2q) tau^(1-2q), with equality at a = tau 2q / (2q - 1).
+    """
+    n = 2.0 * ORDERS
+    logs = np.log(found) + (1 - n) * np.log(tau) + n * np.log1p(-1 / n) - np.log(n - 1)
+    return float(np.exp(logs.min()))
+
+
+def on_rare(found: Moments, rarity: float) -> float:
+    """Return a bound on E[a 1_E] for any event with P(E) <= rarity: inf_q rarity^(1-1/2q) (E a^2q)^(1/2q), Hoelder."""
+    return 0.0 if rarity <= 0 else float(np.exp(_hoelder(found, rarity)).min())
+
+
+def product_on_rare(one: Moments, other: Moments, rarity: float) -> float:
+    """Return a bound on E[a b 1_E] for any E with P(E) <= rarity, from the moments of a and of b; Hoelder."""
+    if rarity <= 0 or one[0] == 0 or other[0] == 0:
+        return 0.0
+    logs = (1 - 1 / ORDERS) * np.log(rarity) + (np.log(one) + np.log(other)) / (2 * ORDERS)
+    return float(np.exp(logs.min()))
+
+
+def _hoelder(found: Moments, rarity: float) -> Float64[np.ndarray, " q"]:
+    return np.asarray((1 - 0.5 / ORDERS) * np.log(rarity) + np.log(found) / (2 * ORDERS))
+
+
+def share_upper(n_seen: int, n: int, alpha: float) -> float:
+    """Return u with P(share > u) <= alpha, ``n_seen`` of ``n`` independent draws having it (Clopper and Pearson)."""
+    return 1.0 if n_seen >= n else float(betaincinv(n_seen + 1, n - n_seen, 1 - alpha))
 
 
 def bernstein(second_moment: float, largest: float, m: int, alpha: float) -> float:
@@ -144,22 +223,3 @@ def bernstein(second_moment: float, largest: float, m: int, alpha: float) -> flo
     level = -np.log(alpha)
     linear = level * largest / (3 * m)
     return float(linear + np.sqrt(linear**2 + 2 * level * second_moment / m))
-
-
-def lies_along(n_answers: int, n_false: int, largest: float, variance: float, alpha: float) -> float:
-    """Return a bound on (1/m) sum over any c of m pairs of |e_j| a_j with |e_j| <= largest, whichever c are chosen.
-
-    For a fixed direction, with probability 1 - alpha over the m draws: the sum of a^2 over the
-    worst c is at most c x K with c (x - 1 - log x) / 2 = log C(m, c) + log(1/alpha), by Chernoff
-    and a union over all choices; the sum of a at most sqrt(c) times its root.
-    """
-    if n_false == 0:
-        return 0.0
-    c = n_false
-    choices = float(gammaln(n_answers + 1) - gammaln(c + 1) - gammaln(n_answers - c + 1))
-    goal = 2 * (choices - np.log(alpha)) / c
-    low, high = 1.0, 2.0 * goal + 4.0
-    for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (middle, high) if middle - 1 - np.log(middle) < goal else (low, middle)
-    return float(largest * c * np.sqrt(high * variance) / n_answers)

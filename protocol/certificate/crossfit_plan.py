@@ -4,18 +4,22 @@ The forecast puts the expected value of every part into the certificate's own in
 figures are the prover's and its range a guess, so it plans and promises nothing: a lie, or a bad
 guess, costs time.
 
-Letters: m pairs a round, N units, g and v the expected relative gap and odd residual, R the
-largest |r| in units of sd f, k pairs rechecked a round, c those that can be false all the same.
+Letters: m_a and m_b pairs in rounds A and B, N units, g and v the expected relative gap and odd
+residual, b the radius that residuals are drawn in to, all in units of sd f; k pairs of B
+rechecked, c those that can be false all the same.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 
 from protocol import harmonic
 from protocol.certificate import concentration, crossfit, spot_check
 from protocol.certificate.plan import Forecast, Outlook, Plan
-from protocol.certificate.terms import Across, Assurance, Method, Terms
+from protocol.certificate.terms import CHECK_SHARE, Across, Assurance, Method, Terms
 from protocol.claim import Claim
 from protocol.errors import ArgumentError, BudgetError
 from protocol.sampling import pairs
@@ -23,6 +27,11 @@ from protocol.task import Task
 
 HALF_RANGE_SD = 5.0
 """Half a target's range in sd of f, as ``prover init`` proposes it."""
+LARGEST_RESIDUAL_SD = 3.0
+"""The largest residual of a pilot, in its own sd: of a hundred Gaussian ones."""
+MARGIN = 1.15
+"""What the forecast leaves out: the bound's own spread, and targets that differ."""
+_OWN_SHARES = (0.5, 0.6, 0.7, 0.8)  # of the pairs that an audit's verifier trains, those of round A
 
 
 def half_range_of(task: Task, claim: Claim | None) -> float:
@@ -48,84 +57,132 @@ def best_within(
     n_checks: int | None = None,
     half_range_sd: float = HALF_RANGE_SD,
 ) -> Plan:
-    """Return the plan with the fewest pairs whose forecast is at most epsilon; failing that, all that the budget buys.
+    """Return the plan with the fewest retrainings whose forecast is at most epsilon; failing that, all the budget buys.
+
+    Of plans that ask as much of the verifier, the one with the fewest answers.
 
     Parameters
     ----------
-    max_retrainings : most trainings that the verifier will do, both rounds.
-    max_answers : most trainings asked of the prover, both rounds; audited only.
-    n_checks : pairs rechecked a round; by default all that ``max_retrainings`` buys.
+    max_retrainings : most trainings that the verifier will do, both rounds and checks.
+    max_answers : most trainings asked of the prover; audited only.
+    n_checks : pairs of round B rechecked; by default a share of ``max_retrainings``.
 
     Raises
     ------
     BudgetError
-        The budget does not reach the smallest round; it says what would.
+        The budget does not reach the smallest rounds; it says what would.
     ArgumentError
         epsilon or delta out of range.
     """
     if not (0 < epsilon < 1 and 0 < delta < 1):
         raise ArgumentError(f"expected epsilon and delta strictly between 0 and 1, got {epsilon} and {delta}")
-    audited, sides = assurance is Assurance.AUDITED, 2 if task.has_complements else 1
-    budget = max_answers if audited else max_retrainings
-    most = budget // (2 * sides)
-    if most < crossfit.MIN_PAIRS:
-        least = 2 * sides * crossfit.MIN_PAIRS
-        raise BudgetError(f"expected a budget of at least {least} retrainings for crossfit, got {budget}: raise it")
-    checks = 0
-    if audited:
-        checks = min(max_retrainings // (2 * sides), most) if n_checks is None else n_checks
-        if not (1 <= checks <= most and 2 * sides * checks <= max_retrainings):
-            raise BudgetError(f"expected a budget of at least {2 * sides * checks} retrainings, got {max_retrainings}")
+    sides = 2 if task.has_complements else 1
     n_rows = task.n_targets if across is Across.EVERY else 1
-    shape = _Shape(task, delta / n_rows, outlook, half_range_sd, checks)
-    low, high = max(crossfit.MIN_PAIRS, checks), most
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if shape.bound(middle) <= epsilon else (middle + 1, high)
-    design, bound = pairs(high, complements=task.has_complements), shape.bound(high)
+    shape = _Shape(task, delta / n_rows, outlook, half_range_sd)
+    if assurance is Assurance.PROVED:
+        m_a, m_b, checks = _proved(shape, epsilon, max_retrainings // sides, sides)
+    else:
+        m_a, m_b, checks = _audited(shape, epsilon, max_retrainings // sides, max_answers // sides, sides, n_checks)
+    bound = shape.bound(m_a, m_b, checks)
+    looks = tuple(pairs(m, complements=task.has_complements) for m in (m_b, m_a))
     terms = Terms(
-        epsilon=epsilon, delta=delta, across=across, assurance=assurance, looks=(design, design), n_checks=checks,
+        epsilon=epsilon, delta=delta, across=across, assurance=assurance, looks=looks, n_checks=checks,
         method=Method.CROSSFIT,
     )  # fmt: skip
-    total = 2 * design.n_evaluations
     forecast = Forecast(median_bound=bound, power=float(bound <= epsilon))
-    retrained = 2 * sides * checks if audited else total
+    retrained, answered = sides * (m_a + (checks or m_b)), sides * m_b if checks else 0
     return Plan(
         terms=terms, first=forecast, last=forecast, n_retrained=(retrained, retrained),
-        n_answered=(total, total) if audited else (0, 0), sufficient=bound <= epsilon,
+        n_answered=(answered, answered), sufficient=bound <= epsilon,
     )  # fmt: skip
+
+
+def _proved(shape: _Shape, epsilon: float, most: int, sides: int) -> tuple[int, int, int]:
+    """Pairs in A and B, which are alike when all are the verifier's."""
+    least = crossfit.MIN_PAIRS
+    if most < 2 * least:
+        raise _short(2 * sides * least, sides * most)
+    m = _fewest(least, most // 2, lambda n: shape.bound(n, n, 0) <= epsilon)
+    return m, m, 0
+
+
+def _audited(
+    shape: _Shape, epsilon: float, most: int, answers: int, sides: int, n_checks: int | None
+) -> tuple[int, int, int]:
+    """Pairs in A and B and checks: the fewest of the verifier's, then the fewest answers."""
+    least = crossfit.MIN_PAIRS
+    if answers < least:
+        raise BudgetError(f"expected at least {sides * least} answers for crossfit, got {sides * answers}: allow more")
+    if n_checks is not None and not 1 <= n_checks <= answers:
+        raise BudgetError(f"expected 1 to {answers} pairs rechecked, as many as are answered, got {n_checks}")
+    fewest = least + (n_checks or 1)
+    if most < fewest:
+        raise _short(sides * fewest, sides * most)
+
+    def split(own: int) -> tuple[int, int]:
+        if n_checks is not None:
+            return own - n_checks, n_checks
+        parts = [max(least, min(int(share * own), own - 1)) for share in _OWN_SHARES]
+        options = [(m_a, min(own - m_a, answers)) for m_a in parts]
+        return min(options, key=lambda option: shape.bound(option[0], answers, option[1]))
+
+    own = _fewest(fewest, most, lambda n: shape.bound(split(n)[0], answers, split(n)[1]) <= epsilon)
+    m_a, checks = split(own)
+    m_b = _fewest(max(least, checks), answers, lambda m: shape.bound(m_a, m, checks) <= epsilon)
+    return m_a, m_b, checks
+
+
+def _fewest(low: int, high: int, enough: Callable[[int], bool]) -> int:
+    """The least n from ``low`` to ``high`` that is enough, to 1%; ``high`` where none is."""
+    high = max(low, high)
+    while low < high and high - low > high // 100:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle + 1, high)
+    return high
+
+
+def _short(needed: int, got: int) -> BudgetError:
+    return BudgetError(f"expected a budget of at least {needed} retrainings for crossfit, got {got}: raise it")
 
 
 class _Shape:
     """What the search holds fixed."""
 
-    def __init__(self, task: Task, delta: float, outlook: Outlook, half_range_sd: float, checks: int) -> None:
-        self.n_units, self.outlook, self.checks = task.n_units, outlook, checks
-        self.k = concentration.sub_gaussian_variance(task.p)
-        self.half = half_range_sd
-        self.largest = half_range_sd + crossfit.clip_level(crossfit.CLIP_ERROR) * np.sqrt(self.k * max(outlook.r2, 0.0))
-        self.delta = 0.8 * delta if checks else delta
-        self.check_delta = 0.1 * delta
+    def __init__(self, task: Task, delta: float, outlook: Outlook, half_range_sd: float) -> None:
+        self.n_units, self.outlook, self.delta, self.half = task.n_units, outlook, delta, half_range_sd
+        self.moments = concentration.moments(task.p)
+        self.radius = crossfit.RADIUS * LARGEST_RESIDUAL_SD * float(np.sqrt(outlook.residual))
+        self.bound = lru_cache(maxsize=None)(self._bound)
 
-    def bound(self, m: int) -> float:
-        """The certificate's inequality, every part at its expectation, and 30% for what that leaves out."""
+    def _bound(self, m_a: int, m_b: int, checks: int) -> float:
+        """The certificate's inequality, every part at its expectation."""
         g, v, share = self.outlook.relative_gap, self.outlook.residual, crossfit.SHARES
-        n_false = spot_check.most_false(m, self.checks, self.check_delta) if self.checks else 0
-        own = 2 * (self.checks or m)
-        level = -np.log(self.delta * share["second moment"])
-        second = v + np.sqrt(2 * level * 2 * v**2 / own) + self.largest**2 * level / (concentration.BET * own)
-        norm = np.sqrt(g + self.n_units * v / m)
-        alpha = self.delta * share["S"] / (2 if self.checks else 4)
-        limit, hidden = crossfit.clipped_at(self.largest, self.k, m, alpha)
-        level = -np.log(alpha)
-        along = g / norm + np.sqrt(2 * level * v / m) + limit * level / (concentration.BET * m) + hidden
-        along += n_false / m * (self.half + 1) * np.sqrt(2 * np.log(m / max(n_false, 1)) + 1)
-        tail = self.delta * share["tail"] / 2
+        delta, rest = self.delta * (1 - CHECK_SHARE if checks else 1.0), m_a - crossfit.pilot_pairs(m_a)
+        own, n_all = rest + (checks or m_b), rest if checks else rest + m_b
+        level = -np.log(delta * share["fourth moment"])
+        fourth = min(3 * v**2 + self.radius**4 * level / (concentration.BET * own), self.radius**4)
         slack = crossfit.slack_of(
-            second, self.largest, self.k, m if self.checks else 2 * m, self.delta * share["t"], tail
-        )
-        slack += concentration.lies_along(m, n_false, self.half + 3, self.k, tail / 2)
-        size = (slack + np.sqrt(slack**2 + 4 * norm * along)) / 2 + crossfit.CLIP_ERROR
-        level = -np.log(self.delta * share["variance"] / 2)
+            fourth, self.radius, self.moments, n_all, delta * share["t"], delta * share["tail"]
+        )  # fmt: skip
+        along, norm = self._along(rest, m_b, checks, delta * share["S"] / (2 if checks else 4)), self._norm(rest, g, v)
+        outside = concentration.share_upper(0, own, delta * share["outside"])
+        hidden = self.half * concentration.on_rare(self.moments, outside)
+        hidden += concentration.product_on_rare(self.moments, self.moments, outside)
+        size = (slack + np.sqrt(slack**2 + 4 * norm * along)) / 2 + hidden
+        level = -np.log(delta * share["variance"] / 2)
         variance = 1 - np.sqrt(4 * level / own) - self.half**2 * level / (concentration.BET * own) * 0.1
-        return float(1.3 * size**2 / variance) if variance > 0 else float("inf")
+        return float(MARGIN * size**2 / variance) if variance > 0 else float("inf")
+
+    def _norm(self, m: int, g: float, v: float) -> float:
+        return float(np.sqrt(g + self.n_units * v / m))
+
+    def _along(self, m_a: int, m_b: int, checks: int, alpha: float) -> float:
+        """S: what is there, chance, what clipping hides, and lies."""
+        g, v, level = self.outlook.relative_gap, self.outlook.residual, -np.log(alpha)
+        limit, cut = crossfit.clipped_at(self.radius, self.moments, m_b, alpha)
+        along = g / self._norm(m_a, g, v) + np.sqrt(2 * level * v / m_b) + limit * level / (concentration.BET * m_b)
+        if checks:
+            n_false = spot_check.most_false(m_b, checks, self.delta * CHECK_SHARE)
+            largest = np.sqrt(2 * np.log(m_b / max(n_false, 1)) + 1)
+            along += n_false / m_b * (self.radius + np.sqrt(v)) * largest
+        return float(along + cut)

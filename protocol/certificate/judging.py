@@ -117,7 +117,7 @@ class _FamiliesJudge:
 
 
 class _CrossfitJudge:
-    """Round A, then round B."""
+    """Round B, which a prover may answer, then round A."""
 
     def __init__(self, task: Task, claim: Claim, terms: Terms) -> None:
         self._task, self._claim, self._terms = task, claim, terms
@@ -136,9 +136,9 @@ class _CrossfitJudge:
         )
         if len(self._rounds) < len(self._terms.looks):
             return None
-        first, second = self._rounds
+        b, a = self._rounds
         delta, across = self._terms.delta_at(1), self._terms.across
-        return crossfit.certify(self._task, self._claim, first, second, delta=delta, across=across)
+        return crossfit.certify(self._task, self._claim, a, b, delta=delta, across=across)
 
 
 class _Algorithm1Judge:

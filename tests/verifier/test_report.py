@@ -33,7 +33,7 @@ BOUNDS = {"method", "lower", "upper"}
 ONE = np.array([0.25])
 CROSSFIT = CrossfitCertificate(
     across=Across.MEAN, delta=0.05, n_pairs=(400, 500), n_false=(3, 4), upper=ONE, lower=ONE / 5, direction=ONE,
-    along=ONE, slack=ONE, second_moment=ONE, largest=ONE, clipping=ONE, variance_lower=ONE,
+    along=ONE, slack=ONE, radius=ONE, outside=ONE, hidden=ONE, variance_lower=ONE,
 )  # fmt: skip
 ALGORITHM1 = Algorithm1Certificate(
     delta=0.05, mean_squared_error=0.5, total=0.75, degree_0=0.1, degree_1=0.2, upper_bound=0.25, lower_bound=0.05

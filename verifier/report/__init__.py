@@ -16,8 +16,9 @@ Keys of ``--json``, stable:
               certificate (or null), spot_checks, notes, transcript, scores, seconds
     audit     as verify, whose outcome is the audit's; claim_outcome; payouts (or null)
     plan      plans, a list: assurance, across, epsilon, delta, n_families, n_siblings, rho, n_looks, n_retrained,
-              n_answered, power (these three for the first look and for all), n_checks, expected_bound, sufficient,
-              seconds_per_retraining, seconds, claim_bytes, answers_bytes, figures_from (and others, a list)
+              n_answered, power (these three for the first look and for all), expected_retrained, expected_answered,
+              n_checks, expected_bound, sufficient, seconds_per_retraining, seconds, prover_seconds, claim_bytes,
+              answers_bytes, figures_from (and others, a list)
     inspect   task_digest, task (TOML)
     recheck   as verify, transcript being the file read
     compare   task_digest, n_sessions, n_accepted, delta (summed), two_faced (keys), sessions, a list: transcript,
@@ -27,7 +28,7 @@ Keys of ``--json``, stable:
     families      relative_gap, upper_despite_lies, families_lower, projection_lower, mean_square_between,
                   mean_square_within, degrees_between, degrees_within, n_families, n_siblings, rho, n_rows,
                   worst_row, variance_error, allowance, intercept_error, constant_targets
-    crossfit      direction, along, slack, second_moment, largest, clipping, variance_lower, n_pairs, n_false, n_rows,
+    crossfit      direction, along, slack, radius, outside, hidden, variance_lower, n_pairs (A, B), n_false, n_rows,
                   worst_row
     algorithm1    mean_squared_error, total, degree_0, degree_1
     others        certificate, n_retrained (null where over a million), n_answered, half_range_sd, asked_epsilon

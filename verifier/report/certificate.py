@@ -115,20 +115,24 @@ def _intercept(c: FamiliesCertificate) -> float:
 
 
 def _crossfit_parts(c: CrossfitCertificate, task: Task) -> list[Part]:
-    row, (first, second) = _worst_row(c.upper), c.n_pairs
+    row, (a, b) = _worst_row(c.upper), c.n_pairs
     return [
         ("relative gap, at most", number(c.upper[row]), f"{_sure(c.delta)}, for every bounded f"),
         ("relative gap, at least", number(c.lower_bound), "likewise"),
         ("  of", _over(c.across, row, task), "in the units of its scale, as all below"),
         ("length of the direction", number(c.direction[row]), "|w_A|, from one round, tried on the other"),
         ("residual along it, at most", number(c.along[row]), "S, room for false answers included"),
-        ("slack", number(c.slack[row]), "t, room for false answers included"),
-        ("mean squared residual, at most", number(c.second_moment[row]), "E|r|^2"),
-        ("largest residual", number(c.largest[row]), "R, from the targets' ranges and the scores"),
-        ("moved by clipping", number(c.clipping[row]), "how much clipping the claim can have moved |w|"),
+        ("slack", number(c.slack[row]), "t, for the direction's own chance"),
+        ("residuals drawn in to", number(c.radius[row]), "b, set by the first pairs"),
+        ("share beyond it, at most", percent(c.outside[row]), "from the pairs that the verifier trained"),
+        (
+            "what that can hide",
+            number(c.hidden[row]),
+            "of the residual's length, from the targets' ranges and the scores",
+        ),
         ("Var f / scale^2, at least", number(c.variance_lower[row]), "the least over targets"),
-        ("pairs drawn", f"{first} and {second}", "the second after the first was answered"),
-        ("false answers allowed for", f"{c.n_false[0]} and {c.n_false[1]}", "what clean checks leave possible"),
+        ("pairs drawn", f"{b} and {a}", "the second the verifier's own"),
+        ("false pairs allowed for", str(c.n_false), "what clean checks leave possible"),
     ]
 
 
@@ -138,12 +142,12 @@ def _crossfit_json(c: CrossfitCertificate) -> dict[str, Json]:
         "direction": finite(c.direction[row]),
         "along": finite(c.along[row]),
         "slack": finite(c.slack[row]),
-        "second_moment": finite(c.second_moment[row]),
-        "largest": finite(c.largest[row]),
-        "clipping": finite(c.clipping[row]),
+        "radius": finite(c.radius[row]),
+        "outside": finite(c.outside[row]),
+        "hidden": finite(c.hidden[row]),
         "variance_lower": finite(c.variance_lower[row]),
         "n_pairs": list(c.n_pairs),
-        "n_false": list(c.n_false),
+        "n_false": c.n_false,
         "n_rows": len(c.upper),
         "worst_row": row,
     }

@@ -62,32 +62,73 @@ def test_sub_gaussian_variance_bounds_the_moment_generating_function(p: float) -
     assert (exact > np.exp(s**2 * (0.98 * k) / 2)).any(), "and no much smaller constant does"
 
 
-@pytest.mark.parametrize("weights", [np.eye(6)[0], np.full(6, 6**-0.5), np.array([3, 2, 2, 1, 1, 1]) / np.sqrt(20)])
-def test_excesses_are_above_those_of_every_direction_by_enumeration(weights: np.ndarray) -> None:
-    a = np.abs(np.array(list(itertools.product([-1.0, 1.0], repeat=6))) @ weights)
+DIRECTIONS = [np.eye(6)[0], np.full(6, 6**-0.5), np.array([3, 2, 2, 1, 1, 1]) / np.sqrt(20)]
+
+
+def enumerated(weights: np.ndarray, p: float) -> tuple[np.ndarray, np.ndarray]:
+    """|<v, phi>| of every subset of six units, and its probability."""
+    x = np.array(list(itertools.product([0.0, 1.0], repeat=6)))
+    chance = np.prod(np.where(x == 1, p, 1 - p), axis=1)
+    return np.abs((x - p) / np.sqrt(p * (1 - p)) @ weights), chance
+
+
+@pytest.mark.parametrize("p", [0.5, 0.4, 0.2, 0.05, 0.9])
+@pytest.mark.parametrize("weights", DIRECTIONS)
+def test_moments_tails_and_excesses_are_above_those_of_every_direction(weights: np.ndarray, p: float) -> None:
+    a, chance = enumerated(weights, p)
+    found = concentration.moments(p)
+    exact = np.array([(chance * a ** (2.0 * q)).sum() for q in concentration.ORDERS])
+    assert (exact <= found * (1 + 1e-9)).all()
+    assert found[0] == 1.0
     for tau in (0.5, 1.0, 1.5, 2.0, 2.4):
-        assert np.maximum(a**2 - tau**2, 0).mean() <= concentration.excess_of_square(tau, 1.0)
-        assert np.maximum(a - tau, 0).mean() <= concentration.excess(tau, 1.0)
+        assert (chance * np.maximum(a - tau, 0)).sum() <= concentration.excess(found, tau) * (1 + 1e-9)
+    for alpha in (0.3, 0.05, 0.002):
+        assert chance[a > concentration.beyond(found, alpha)].sum() <= alpha
 
 
-def test_excess_of_a_matrix_is_bounded_like_that_of_a_vector() -> None:
+@pytest.mark.parametrize("p", [0.5, 0.3])
+@pytest.mark.parametrize("weights", DIRECTIONS)
+def test_no_rare_event_holds_more_of_a_direction_than_it_may(weights: np.ndarray, p: float) -> None:
+    a, chance = enumerated(weights, p)
+    found, order = concentration.moments(p), np.argsort(-a)
+    for rarity in (1.0, 0.3, 0.05, 0.01):
+        worst = order[np.cumsum(chance[order]) <= rarity * (1 + 1e-9)]
+        assert (chance * a)[worst].sum() <= concentration.on_rare(found, rarity) * (1 + 1e-9)
+        assert (chance * a**2)[worst].sum() <= concentration.product_on_rare(found, found, rarity) * (1 + 1e-9)
+    assert concentration.on_rare(found, 0.0) == concentration.product_on_rare(found, found, 0.0) == 0.0
+
+
+def test_gaussian_moments_are_tight_where_they_are_used() -> None:
+    """Beside the exact values of a Gaussian direction, which sums of many characters approach."""
+    found = concentration.moments(0.5)
+    for rarity in (0.01, 0.001):
+        z = stats.norm.isf(rarity / 2)
+        assert 2 * stats.norm.pdf(z) < concentration.on_rare(found, rarity) < 1.12 * 2 * stats.norm.pdf(z)
+        exact = 2 * (z * stats.norm.pdf(z) + rarity / 2)
+        assert exact < concentration.product_on_rare(found, found, rarity) < 1.25 * exact
+
+
+@pytest.mark.parametrize("p", [0.5, 0.3])
+def test_moments_of_a_matrix_are_above_its_own_and_below_those_of_any(p: float) -> None:
     rng = np.random.default_rng(0)
-    v = rng.standard_normal((5, 40)) * np.array([3, 1, 1, 0.5, 0.1])[:, None]
+    v = rng.standard_normal((3, 6)) * np.array([3, 1, 0.5])[:, None]
     v /= np.linalg.norm(v)
-    a = np.linalg.norm(rng.choice([-1.0, 1.0], size=(200_000, 40)) @ v.T, axis=1)
-    assert np.maximum(a**2 - 4, 0).mean() <= concentration.excess_of_square(2.0, 1.0)
+    x = np.array(list(itertools.product([0.0, 1.0], repeat=6)))
+    chance = np.prod(np.where(x == 1, p, 1 - p), axis=1)
+    a = np.linalg.norm((x - p) / np.sqrt(p * (1 - p)) @ v.T, axis=1)
+    exact = np.array([(chance * a ** (2.0 * q)).sum() for q in concentration.ORDERS])
+    found = concentration.moments_of(np.linalg.eigvalsh(v @ v.T), p)
+    assert (exact <= found * (1 + 1e-9)).all()
+    assert (found <= concentration.moments(p) * (1 + 1e-9)).all()
+    np.testing.assert_allclose(concentration.moments_of(np.array([1.0]), p), concentration.moments(p), rtol=1e-9)
 
 
-def test_bounded_second_moment_is_above_the_worst_coupling() -> None:
-    """Put all of the residual's mass where a is largest: nothing can be worse, and the bound is still above."""
-    rng = np.random.default_rng(0)
-    a = np.abs(rng.standard_normal(400_000))
-    largest, mean_square = 5.0, 0.04
-    worst = np.zeros_like(a)
-    worst[np.argsort(-a)[: int(len(a) * mean_square / largest**2)]] = largest**2
-    exact = (worst * a**2).mean()
-    bound = concentration.bounded_second_moment(mean_square, largest, 1.0)
-    assert exact <= bound < 3 * exact
+def test_share_upper_is_exact() -> None:
+    for seen, n, alpha in ((0, 100, 0.05), (3, 250, 0.01)):
+        u = concentration.share_upper(seen, n, alpha)
+        assert stats.binom.cdf(seen, n, u) == pytest.approx(alpha, rel=1e-6)
+    assert concentration.share_upper(0, 100, 0.05) == pytest.approx(1 - 0.05 ** (1 / 100))
+    assert concentration.share_upper(5, 5, 0.05) == 1.0
 
 
 def test_bernstein_keeps_its_level_on_spikes_below() -> None:
@@ -100,19 +141,6 @@ def test_bernstein_keeps_its_level_on_spikes_below() -> None:
         failures += values.mean() < -largest * chance - t
     assert failures <= most_failures(runs, alpha)
     assert t < largest * chance * 3, "and the bound is of the size of what it bounds"
-
-
-def test_lies_along_is_above_the_worst_choice_of_false_pairs() -> None:
-    rng = np.random.default_rng(2)
-    m, runs, alpha = 400, 300, 0.05
-    for c in (1, 7, 40, 400):
-        bound = concentration.lies_along(m, c, 2.0, 1.0, alpha)
-        worst = [
-            2.0 * np.sort(np.abs(rng.choice([-1.0, 1.0], (m, 30)).mean(axis=1) * 30**0.5))[-c:].sum() / m
-            for _ in range(runs)
-        ]
-        assert (np.array(worst) > bound).sum() <= most_failures(runs, alpha)
-    assert concentration.lies_along(m, 0, 2.0, 1.0, alpha) == 0.0
 
 
 @pytest.mark.parametrize("share", [1.2, 1.4])

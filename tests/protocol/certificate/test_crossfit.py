@@ -17,7 +17,7 @@ from protocol.encoding import Seed
 from protocol.errors import ArgumentError
 from protocol.sampling import Draw, families, pairs
 from protocol.task import Task
-from tests.games import Polynomial, Spikes, task_of
+from tests.games import Game, Polynomial, Spikes, task_of
 
 GAME = Polynomial(n_units=60, w1=0.92, w2=0.05, w3=0.03)
 
@@ -34,7 +34,7 @@ def claim_of(task: Task, game: Polynomial | Spikes, relative_gap: float, n_targe
     return Claim(task_digest=task.digest, intercepts=-game.p * scores.sum(axis=1), scores=scores)
 
 
-def round_of(task: Task, game: Polynomial | Spikes, n: int, seed: int) -> Round:
+def round_of(task: Task, game: Game, n: int, seed: int) -> Round:
     draw = Draw(seed=Seed(seed.to_bytes(32, "big")), design=pairs(n, complements=task.has_complements))
     subsets = draw.subsets(task, np.arange(draw.n_evaluations))
     outputs = np.repeat(game.outputs(subsets), task.n_targets, axis=1)
@@ -107,7 +107,7 @@ def test_equal_targets_across_the_mean_are_one_target() -> None:
         three, claim_of(three, GAME, 0.02, 3), round_of(three, GAME, 300, 1), round_of(three, GAME, 300, 2), delta=0.05,
         across=Across.MEAN,
     )  # fmt: skip
-    for name in ("direction", "along", "slack", "second_moment", "largest"):
+    for name in ("direction", "along", "slack", "radius", "outside"):
         np.testing.assert_allclose(getattr(triple, name), getattr(single, name), rtol=1e-9)
     every = certify(
         three, claim_of(three, GAME, 0.02, 3), round_of(three, GAME, 300, 1), round_of(three, GAME, 300, 2), delta=0.15,
@@ -116,42 +116,109 @@ def test_equal_targets_across_the_mean_are_one_target() -> None:
     np.testing.assert_allclose(every.upper, np.repeat(single.upper, 3), rtol=1e-9)
 
 
+def lying(round_: Round, claim: Claim, task: Task, share: float, *, priced: bool) -> Round:
+    """Round B with a share of its pairs answered by the claim's own prediction, none of them rechecked."""
+    n = round_.n_pairs
+    false = np.arange(int(share * n))
+    outputs = round_.outputs.copy()
+    subsets = round_.draw.subsets(task, np.arange(round_.draw.n_evaluations))
+    predicted = subsets @ claim.scores.T + claim.intercepts
+    rows = np.r_[2 * false, 2 * false + 1]
+    outputs[rows] = np.clip(predicted[rows], task.targets.lo, task.targets.hi)
+    trained = np.arange(n // 2, n)
+    return dataclasses.replace(round_, outputs=outputs, trained=trained, n_false=len(false) if priced else 0)
+
+
 def test_lies_within_the_budget_do_not_break_the_bound_and_a_budget_of_none_would() -> None:
     """Answers that copy the claim's own prediction make any claim look perfect; the budget must pay for them."""
     task = bounded(GAME, 5.0)
     zero = claim_of(task, GAME, 0.0)
     bad = Claim(task_digest=task.digest, intercepts=zero.intercepts * 0.5, scores=zero.scores * 0.5)
     true = float(harmonic.gap(bad.scores, GAME.best, 0.5)[0] / GAME.variance)
-
-    def lying(round_: Round, share: float, budget: bool) -> Round:
-        n = round_.n_pairs
-        false = np.arange(int(share * n))
-        outputs = round_.outputs.copy()
-        subsets = round_.draw.subsets(task, np.arange(round_.draw.n_evaluations))
-        predicted = subsets @ bad.scores.T + bad.intercepts
-        rows = np.r_[2 * false, 2 * false + 1]
-        outputs[rows] = np.clip(predicted[rows], task.targets.lo, task.targets.hi)
-        return dataclasses.replace(
-            round_, outputs=outputs, trained=np.arange(len(false), n), n_false=len(false) if budget else 0
-        )
-
-    a, b = round_of(task, GAME, 1500, 1), round_of(task, GAME, 1500, 2)
-    for share in (0.02, 0.3):
-        priced = certify(task, bad, lying(a, share, True), lying(b, share, True), delta=0.05, across=Across.MEAN)
+    a, b = round_of(task, GAME, 3000, 1), round_of(task, GAME, 3000, 2)
+    for share in (0.02, 0.49):
+        priced = certify(task, bad, a, lying(b, bad, task, share, priced=True), delta=0.05, across=Across.MEAN)
         assert priced.lower_bound <= true <= priced.upper_bound
-    honest = certify(task, bad, a, b, delta=0.05, across=Across.MEAN)
-    assert priced.upper_bound > honest.upper_bound
+    believed = certify(task, bad, a, lying(b, bad, task, 0.49, priced=False), delta=0.05, across=Across.MEAN)
+    assert believed.upper_bound < true
+    assert priced.upper_bound > certify(task, bad, a, b, delta=0.05, across=Across.MEAN).upper_bound
+
+
+def test_a_false_answer_costs_by_the_radius_and_not_by_the_range() -> None:
+    """The same answers, in a range ten times as wide: only what may hide outside the ball grows."""
+    narrow, wide = bounded(GAME, 5.0), bounded(GAME, 50.0)
+    found = []
+    for task in (narrow, wide):
+        claim = claim_of(task, GAME, 0.01)
+        a, b = round_of(task, GAME, 400, 1), round_of(task, GAME, 400, 2)
+        b = dataclasses.replace(b, trained=np.arange(200), n_false=8)
+        found.append(certify(task, claim, a, b, delta=0.05, across=Across.MEAN))
+    half = [np.sqrt(squared_scale(t, claim_of(t, GAME, 0.01))) for t in (narrow, wide)]
+    np.testing.assert_allclose(found[1].along * half[1], found[0].along * half[0], rtol=1e-9)
+    assert found[1].hidden[0] > 3 * found[0].hidden[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Ambush:
+    """The claim is right but where the first eight units agree, 1 pair in 128: there f is at its range's end."""
+
+    n_units: int = 60
+    p: float = 0.5
+    height: float = 4.0
+
+    def outputs(self, subsets: np.ndarray) -> np.ndarray:
+        phi = harmonic.characters(subsets, 0.5)
+        agree = np.abs(phi[:, :8].sum(axis=1)) == 8
+        return np.asarray(np.where(agree, self.height * phi[:, 0], phi[:, 8])[:, None])
+
+    @property
+    def best(self) -> np.ndarray:
+        coefficients = np.zeros((1, self.n_units))
+        coefficients[0, :8], coefficients[0, 8] = self.height * 2.0**-7, 1 - 2.0**-7
+        return harmonic.weights_from_coefficients(coefficients, 0.5)
+
+    @property
+    def variance(self) -> float:
+        return 1 - 2.0**-7 + self.height**2 * 2.0**-7
+
+
+def test_what_no_pair_showed_may_still_be_there() -> None:
+    """Most runs see no ambush at all: without what may hide outside the ball the bound would miss the gap."""
+    game = Ambush()
+    task = task_of(game.n_units, bound=game.height)
+    scores = np.zeros((1, game.n_units))
+    scores[0, 8] = 2.0
+    claim = Claim(task_digest=task.digest, intercepts=np.array([-1.0]), scores=scores)
+    true = float(harmonic.gap(scores, game.best, 0.5)[0])
+    missed_without = 0
+    for i in range(10):
+        a, b = round_of(task, game, 25, 2 * i), round_of(task, game, 25, 2 * i + 1)
+        c = certify(task, claim, a, b, delta=0.2, across=Across.MEAN)
+        assert c.upper_bound >= true / game.variance
+        size = float((c.slack[0] + np.sqrt(c.slack[0] ** 2 + 4 * c.direction[0] * max(c.along[0], 0))) / 2)
+        missed_without += size**2 * squared_scale(task, claim) < true
+    assert missed_without >= 5
+
+
+def squared_scale(task: Task, claim: Claim) -> float:
+    """What the certificate divides a target's gap by."""
+    return float(harmonic.linear_variance(claim.scores, 0.5)[0] + (task.targets.width[0] / 200) ** 2)
 
 
 def test_tolerance_is_priced() -> None:
     task = bounded(GAME, 5.0)
-    claim = claim_of(task, GAME, 0.01)
-    rounds = [dataclasses.replace(round_of(task, GAME, 300, i), trained=np.arange(150)) for i in (1, 2)]
-    free = certify(task, claim, *rounds, delta=0.05, across=Across.MEAN)
-    dear = certify(
-        task, claim, *(dataclasses.replace(r, tolerance=0.05) for r in rounds), delta=0.05, across=Across.MEAN
-    )
+    claim, a = claim_of(task, GAME, 0.01), round_of(task, GAME, 300, 1)
+    b = dataclasses.replace(round_of(task, GAME, 300, 2), trained=np.arange(150))
+    free = certify(task, claim, a, b, delta=0.05, across=Across.MEAN)
+    dear = certify(task, claim, a, dataclasses.replace(b, tolerance=0.05), delta=0.05, across=Across.MEAN)
     assert dear.upper_bound > free.upper_bound * 1.05
+
+
+def test_a_round_a_that_the_prover_answered_is_refused() -> None:
+    task = bounded(GAME, 5.0)
+    claim, good = claim_of(task, GAME, 0.0), round_of(task, GAME, 50, 1)
+    with pytest.raises(ArgumentError, match="round A: expected all 50 pairs trained by the verifier, got 49"):
+        certify(task, claim, dataclasses.replace(good, trained=np.arange(49)), good, delta=0.05, across=Across.MEAN)
 
 
 def test_constant_outputs_leave_the_bound_infinite() -> None:
