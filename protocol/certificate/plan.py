@@ -225,7 +225,8 @@ class Shape:
                 candidates.append(self.design(most, n_siblings, rho))
         if not candidates:
             least = self.design(MIN_FAMILIES, min(SIBLINGS), 0.5).n_evaluations
-            raise BudgetError(f"expected a budget of at least {least} retrainings, got {budget}: raise it to {least}")
+            what = "answers" if self.n_checks else "retrainings"
+            raise BudgetError(f"expected a budget of at least {least} {what}, got {budget}: raise it to {least}")
         for doublings in range(20):  # where hardly any has power at epsilon, the most at the least multiple of it
             powers = [self.power(design, self.epsilon * 2**doublings) for design in candidates]
             if max(powers) >= _SOME_POWER:
