@@ -46,6 +46,10 @@ class Costs:
         """Return how long the verifier's first look takes, or None."""
         return None if self.seconds_each is None else self.seconds_each * plan.n_retrained[0]
 
+    def prover_seconds(self, plan: Plan) -> float | None:
+        """Return how long the prover's first look would take on this machine, or None; its own is not known here."""
+        return None if self.seconds_each is None else self.seconds_each * plan.n_answered[0]
+
     @property
     def claim_bytes(self) -> int:
         return 8 * self.task.n_targets * (self.task.n_units + 1)
@@ -69,12 +73,15 @@ def plan_json(plan: Plan, costs: Costs) -> dict[str, Json]:
         "n_looks": len(terms.looks),
         "n_retrained": list(plan.n_retrained),
         "n_answered": list(plan.n_answered),
+        "expected_retrained": plan.expected_retrained,
+        "expected_answered": plan.expected_answered,
         "n_checks": terms.n_checks,
         "expected_bound": finite(plan.first.median_bound),
         "power": [plan.first.power, plan.last.power],
         "sufficient": plan.sufficient,
         "seconds_per_retraining": finite(costs.seconds_each),
         "seconds": finite(costs.seconds(plan)),
+        "prover_seconds": finite(costs.prover_seconds(plan)),
         "claim_bytes": costs.claim_bytes,
         "answers_bytes": costs.answers_bytes(plan),
         "figures_from": costs.figures_from,
@@ -205,18 +212,26 @@ def _algorithm1_line(plan: Plan) -> str:
 
 def _plan_rows(plans: list[Plan], costs: Costs) -> list[tuple[str, list[str]]]:
     designs = [plan.terms.looks[0] for plan in plans]
-    seconds = [costs.seconds(plan) for plan in plans]
+    here = [_seconds(costs.seconds(plan)) for plan in plans]
+    there = [_seconds(costs.prover_seconds(plan)) if plan.n_answered[0] else "-" for plan in plans]
     return [
         ("families x siblings", [f"{d.n_families} x {d.n_siblings}" for d in designs]),
         ("rho", [f"{d.rho:.3g}" for d in designs]),
         ("retrainings here", [_both(plan.n_retrained) for plan in plans]),
         ("trainings asked of the prover", [_both(plan.n_answered) for plan in plans]),
+        ("here on average, at most", [f"{plan.expected_retrained:,.0f}" for plan in plans]),
+        ("by the prover on average, at most", [f"{plan.expected_answered:,.0f}" for plan in plans]),
         ("expected upper bound", [number(plan.first.median_bound) for plan in plans]),
-        ("honest claim accepted", [f"{percent(p.first.power)} ({percent(p.last.power)})" for p in plans]),
-        ("time here, estimated", ["not timed" if s is None else f"{s:.1f} s" for s in seconds]),
+        ("honest claim accepted, at least", [f"{percent(p.first.power)} ({percent(p.last.power)})" for p in plans]),
+        ("time here, estimated", here),
+        ("the prover's, were it this machine", there),
         ("bytes of the claim", [f"{costs.claim_bytes:,}" for _ in plans]),
         ("bytes of the answers", [f"{costs.answers_bytes(plan):,}" for plan in plans]),
     ]
+
+
+def _seconds(value: float | None) -> str:
+    return "not timed" if value is None else f"{value:.1f} s"
 
 
 def _count(n: int) -> str:
