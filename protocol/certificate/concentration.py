@@ -18,7 +18,7 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Float64
 from scipy.optimize import brentq
-from scipy.special import betaincinv, gammaln, logsumexp
+from scipy.special import betaincinv, gammaln
 
 BET = 0.9
 """Largest bet, as a share of what cannot lose everything."""
@@ -42,7 +42,7 @@ def betting_upper(values: Float64[np.ndarray, " m"], alpha: float) -> float:
     def log_capital(mu: float) -> float:
         cap = BET / max(1 - mu, 1e-12)
         logs = [float(np.log1p(-np.minimum(bets, cap) * (values - mu)).sum()) for bets in strategies]
-        return float(logsumexp(logs) - np.log(len(logs)))
+        return float(np.logaddexp.reduce(logs) - np.log(len(logs)))
 
     return _crossing(lambda mu: log_capital(mu) - goal, float(values.mean()))
 
