@@ -1,0 +1,1 @@
+"""The evidence for every certificate: coverage, power, cost, and what a plainer estimator gives. See RESULTS.md."""
