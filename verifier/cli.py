@@ -410,6 +410,7 @@ def audit(
     delta: options.Delta = Asked.delta,
     across: options.AcrossTargets = Asked.across,
     assurance: options.AssuranceAsked = Asked.assurance,
+    certificate: options.CertificateAsked = Asked.method,
     max_retrainings: options.MaxRetrainings = Asked.max_retrainings,
     max_answers: options.MaxAnswers = Asked.max_answers,
     n_checks: options.NChecks = None,
@@ -428,9 +429,14 @@ def audit(
 
     Ends as verify does, and with REJECT when an amount lies outside its interval.
     """
+    if certificate is Method.ALGORITHM1:
+        raise ArgumentError(
+            "certificate: expected families or crossfit for payouts, got algorithm1, which weighs no unit"
+        )
     asked = Asked(
-        epsilon=epsilon, delta=delta, across=across, assurance=assurance, max_retrainings=max_retrainings,
-        max_answers=max_answers, n_checks=n_checks, n_looks=looks, prover_key=_named_key(prover_key),
+        epsilon=epsilon, delta=delta, across=across, assurance=assurance, method=certificate,
+        max_retrainings=max_retrainings, max_answers=max_answers, n_checks=n_checks, n_looks=looks,
+        prover_key=_named_key(prover_key),
     )  # fmt: skip
     paid = payouts.read_payouts(payout_file)
     with closing(Party(address, claim, tls_ca=tls_ca, insecure=insecure)) as party:
@@ -439,18 +445,16 @@ def audit(
         retrainer = _prepare(party.task, data, device, threads, shown=not quiet)
         groups = payouts.held_units(paid, retrainer.dataset, party.task)
         verified = _run_session(party, retrainer, asked, files, shown=not quiet)
-    certificate = payouts.certify(party.task, verified.verdict, verified.transcript, groups, paid)
-    outcome = payouts.conclude(verified.verdict, certificate)
+    owed = payouts.certify(party.task, verified.verdict, verified.transcript, groups, paid)
+    outcome = payouts.conclude(verified.verdict, owed)
     console = _Stdout()
     if as_json:
         console.out(
-            json_text(
-                payouts_report.audit_json(outcome, verified.verdict, _filed(verified), paid.contributors, certificate)
-            )
+            json_text(payouts_report.audit_json(outcome, verified.verdict, _filed(verified), paid.contributors, owed))
         )
     else:
         _show(verified.verdict, _filed(verified), party.task, as_json=False, quiet=quiet)
-        payouts_report.print_payouts(outcome, verified.verdict, paid.contributors, certificate, console)
+        payouts_report.print_payouts(outcome, verified.verdict, paid.contributors, owed, console)
     if verified.unfiled is not None:
         raise verified.unfiled
     return EXIT_STATUS[outcome]

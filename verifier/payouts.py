@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64
 
 from protocol.certificate import payouts
+from protocol.certificate.crossfit import CrossfitCertificate
 from protocol.certificate.families import FamiliesCertificate
 from protocol.certificate.payouts import PayoutsCertificate
 from protocol.errors import DataError
-from protocol.session.messages import ClaimCommitted, Outcome
+from protocol.sampling import Draw
+from protocol.session.messages import Challenge, ClaimCommitted, Outcome, Retrained
 from protocol.session.transcript import Transcript
 from protocol.session.verdict import Verdict
 from protocol.task import Task
@@ -115,7 +117,8 @@ def certify(
 ) -> PayoutsCertificate | None:
     """Return what each contributor is due, from the session's own outputs; None when it left none to rely on.
 
-    The intervals spend, on top of the verdict's, the share of delta of the look that the session ended with.
+    The intervals spend, on top of the verdict's, the share of delta of the look that the session ended with. A
+    session of families gives all its outputs, a prover's answers included; one of cross-fit those trained here.
 
     Raises
     ------
@@ -123,11 +126,14 @@ def certify(
         The claim's worths do not add up to more than 0.
     """
     claims = [entry.message for entry in transcript.entries if isinstance(entry.message, ClaimCommitted)]
+    relied_on: list[Int64[np.ndarray, " _"]] | None = None
     rounds = outputs_by_round(transcript)
+    if isinstance(verdict.certificate, CrossfitCertificate):
+        rounds, relied_on = _trained_here(transcript, task)
     if not claims or not _is_whole(verdict, rounds_read=len(rounds)):
         return None
     delta = verdict.terms.delta_at(len(rounds) - 1)
-    return payouts.certify(task, claims[0].claim, rounds, groups, payouts_.stated, delta=delta)
+    return payouts.certify(task, claims[0].claim, rounds, groups, payouts_.stated, delta=delta, relied_on=relied_on)
 
 
 def conclude(verdict: Verdict, certificate: PayoutsCertificate | None) -> Outcome:
@@ -137,9 +143,29 @@ def conclude(verdict: Verdict, certificate: PayoutsCertificate | None) -> Outcom
     return verdict.outcome
 
 
+def _trained_here(
+    transcript: Transcript, task: Task
+) -> tuple[list[tuple[Draw, Float64[np.ndarray, "_ t"]]], list[Int64[np.ndarray, " _"]]]:
+    """Return every round's outputs, 0 where they were not trained here, and the pairs that were."""
+    rounds, pairs = [], []
+    draw: Draw | None = None
+    for entry in transcript.entries:
+        match entry.message:
+            case Challenge(draw=drawn):
+                draw = drawn
+            case Retrained(evaluations=evaluations, outputs=trained) if draw is not None:
+                outputs = np.zeros((draw.n_evaluations, task.n_targets))
+                outputs[evaluations] = trained
+                rounds.append((draw, outputs))
+                pairs.append(np.unique(evaluations // draw.design.n_sides))
+    return rounds, pairs
+
+
 def _is_whole(verdict: Verdict, *, rounds_read: int) -> bool:
     """Whether the certificate covers every family that was answered, which it does not when some answer was false."""
     certificate = verdict.certificate
+    if isinstance(certificate, CrossfitCertificate):  # made of both rounds, or not at all
+        return True
     if not isinstance(certificate, FamiliesCertificate):
         return False
     drawn = sum(look.n_families for look in verdict.terms.looks[:rounds_read])

@@ -7,9 +7,13 @@ every worth has an unbiased correction and an error from the same retrainings, h
 
 Payouts: a total is shared in proportion to worth; a worth below 0 earns nothing.
 
+Cross-fit's pairs are families of one, and serve as well. Where a prover answered some of them, the
+intervals rest on the pairs that the verifier trained itself, which are chosen without regard to
+their outputs; then no answer is relied on.
+
 Letters: K contributors, B families, w worths, S the sum of the positive ones, P the total.
 Assumption: the mean over B independent families of a family's statistic is taken as Gaussian
-(Student's t); intervals hold for all contributors at once (Bonferroni).
+(Student's t), whichever certificate they serve; intervals hold for all contributors at once (Bonferroni).
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64
 
 from protocol.certificate import bounds
 from protocol.certificate.readings import read
@@ -61,12 +65,15 @@ def certify(
     stated: Float64[np.ndarray, " k"],
     *,
     delta: float,
+    relied_on: Sequence[Int64[np.ndarray, " _"]] | None = None,
 ) -> PayoutsCertificate:
     """Return each contributor's due amount and interval.
 
     Parameters
     ----------
     rounds : every look's draw and its outputs, in evaluation order.
+    relied_on : of each round the families whose outputs count, ascending and chosen without regard to them; the others'
+        outputs are not read. By default all.
     groups : which units each contributor holds; every unit at most once.
     stated : amounts paid; their sum is the total that is shared.
     delta : probability that some interval fails.
@@ -82,7 +89,12 @@ def certify(
         raise ArgumentError(f"delta: expected a probability strictly between 0 and 1, got {delta}")
     sign = -1.0 if task.targets.kind.larger_is_worse else 1.0
     worth = sign * groups @ claim.scores.mean(axis=0)
-    per_family = sign * np.concatenate([_corrections(task, claim, draw, outputs, groups) for draw, outputs in rounds])
+    chosen = [None] * len(rounds) if relied_on is None else relied_on
+    corrections = [
+        _corrections(task, claim, draw, outputs, groups, kept)
+        for (draw, outputs), kept in zip(rounds, chosen, strict=True)
+    ]
+    per_family = sign * np.concatenate(corrections)
     n_families = len(per_family)
     if n_families < 3:
         raise ArgumentError(f"payouts: expected at least 3 families, got {n_families}: allow more retrainings")
@@ -116,17 +128,23 @@ def certify(
 
 
 def _corrections(
-    task: Task, claim: Claim, draw: Draw, outputs: Float64[np.ndarray, "m t"], groups: Bool[np.ndarray, "k n"]
+    task: Task,
+    claim: Claim,
+    draw: Draw,
+    outputs: Float64[np.ndarray, "m t"],
+    groups: Bool[np.ndarray, "k n"],
+    kept: Int64[np.ndarray, " b"] | None,
 ) -> Float64[np.ndarray, "b k"]:
     """Per family, the mean over siblings of r(x) sum_{i in K} (x_i - p) / (p(1-p)), r averaged over targets."""
-    readings = read(task, claim, draw, outputs)
-    residual = readings.residual.mean(axis=2)
+    design, readings = draw.design, read(task, claim, draw, outputs)
+    kept = np.arange(design.n_families, dtype=np.int64) if kept is None else kept
+    residual = readings.residual.mean(axis=2)[kept]
     if readings.even is None:
         residual = residual - residual.mean()
     held = np.empty((residual.size, len(groups)))
     members, weights = groups.astype(np.float64).T, task.p * groups.sum(axis=1)
+    siblings = (kept[:, None] * design.n_siblings + np.arange(design.n_siblings)).ravel() * design.n_sides
     for start in range(0, len(held), _CHUNK):
-        numbers = np.arange(start, min(start + _CHUNK, len(held)), dtype=np.int64) * draw.design.n_sides
-        held[start : start + _CHUNK] = draw.subsets(task, numbers) @ members - weights
+        held[start : start + _CHUNK] = draw.subsets(task, siblings[start : start + _CHUNK]) @ members - weights
     terms = residual[:, :, None] * held.reshape(*residual.shape, len(groups))
     return np.asarray(terms.mean(axis=1) / (task.p * (1 - task.p)))

@@ -522,6 +522,22 @@ def test_honest_payouts_pass_and_an_inflated_one_is_flagged(
     assert "payouts: REJECT" in shown.out
 
 
+def test_payouts_are_audited_with_crossfit_and_not_with_algorithm1(
+    run: Callable[..., Ran], served: Serve, market: Market, trusted: tuple, here: Path
+) -> None:
+    asked = ("audit", pay(market, here / "p.csv", bob=1.6), "there:1", *trusted, "--max-retrainings", 1000)
+    served(MemoryProver(market))
+    ran = run(*asked, "--certificate", "crossfit")
+    assert ran.status == 1, ran.err
+    assert "if the mean over 500 pairs trained here is Gaussian" in ran.out
+    assert "OUTSIDE" in ran.out
+    served(MemoryProver(market))
+    told = run(*asked, "--certificate", "crossfit", "--json").told
+    assert (told["outcome"], told["certificate"]["method"]) == ("REJECT", "crossfit")
+    refused = run(*asked, "--certificate", "algorithm1")
+    assert_fault(refused, 64, "certificate: expected families or crossfit for payouts, got algorithm1")
+
+
 def test_payouts_are_audited_from_a_claim_file(
     run: Callable[..., Ran], contributors_market: Market, here: Path
 ) -> None:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from protocol.certificate.payouts import PayoutsCertificate
-from protocol.certificate.terms import Assurance, Terms
+from protocol.certificate.terms import Assurance, Method, Terms
 from protocol.errors import DataError, TransportError
-from protocol.session.messages import Challenge, Outcome
+from protocol.sampling import pairs
+from protocol.session.messages import Challenge, Outcome, Retrained
 from protocol.session.verdict import Verdict
 from tests.verifier.market import CONTRIBUTORS, Market, MemoryProver
 from tests.verifier.test_audit import Met, terms
@@ -177,4 +178,55 @@ def test_looks_of_different_sizes_certify_payouts_together(market: Market, tmp_p
 def test_a_session_without_outputs_certifies_no_payout(market: Market, tmp_path: Path) -> None:
     gone = MemoryProver(market, fails={Challenge: TransportError("gone")})
     verdict, certificate = audited(market, stated(market, tmp_path, {}), terms(Assurance.AUDITED), gone)
+    assert (verdict.outcome, certificate) == (Outcome.REJECT, None)
+
+
+# Cross-fit's pairs.
+
+
+def crossfit(n_checks: int = 0) -> Terms:
+    return replace(
+        terms(Assurance.AUDITED if n_checks else Assurance.PROVED, epsilon=0.2), method=Method.CROSSFIT,
+        looks=(pairs(150), pairs(250)), n_checks=n_checks,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("n_checks", "n_pairs"), [(0, 400), (40, 290)], ids=["proved", "audited"])
+def test_crossfit_certifies_payouts_from_the_pairs_that_were_trained_here(
+    market: Market, tmp_path: Path, n_checks: int, n_pairs: int
+) -> None:
+    _, certificate = audited(market, stated(market, tmp_path, {}), crossfit(n_checks))
+    assert certificate is not None
+    assert certificate.n_families == n_pairs
+    assert not certificate.outside.any()
+    verdict, certificate = audited(market, stated(market, tmp_path, {"bob": 1.6}), crossfit(n_checks))
+    assert certificate is not None
+    assert certificate.outside[1]
+    assert certificate.delta == pytest.approx(verdict.terms.delta_at(1))
+    assert payouts.conclude(verdict, certificate) is Outcome.REJECT
+
+
+def test_a_false_answer_that_no_check_found_moves_no_interval_of_crossfit(market: Market, tmp_path: Path) -> None:
+    paid, asked = stated(market, tmp_path, {}), crossfit(40)
+    honest = Met(market, MemoryProver(market), asked)
+    honest.run()
+    checked = next(e.message for e in honest.session.transcript.entries if isinstance(e.message, Retrained))
+
+    def lie(outputs: np.ndarray) -> np.ndarray:  # the entropy repeats, so the checks are known, as no prover knows them
+        told = np.full_like(outputs, 6.0)
+        told[checked.evaluations] = outputs[checked.evaluations]
+        return told
+
+    verdict, certificate = audited(market, paid, asked, MemoryProver(market, answer=lie))
+    assert [check.mismatches for check in verdict.spot_checks] == [()], "no check found any of them"
+    _, expected = audited(market, paid, asked)
+    assert certificate is not None
+    assert expected is not None
+    np.testing.assert_array_equal(certificate.lower, expected.lower)
+    np.testing.assert_array_equal(certificate.upper, expected.upper)
+
+
+def test_false_answers_that_a_check_found_certify_no_payout_of_crossfit(market: Market, tmp_path: Path) -> None:
+    liar = MemoryProver(market, answer=lambda outputs: np.clip(outputs * 1.1, -6, 6))
+    verdict, certificate = audited(market, stated(market, tmp_path, {}), crossfit(40), liar)
     assert (verdict.outcome, certificate) == (Outcome.REJECT, None)

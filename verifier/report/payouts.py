@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from protocol.certificate.payouts import PayoutsCertificate
-from protocol.certificate.terms import Assurance
+from protocol.certificate.terms import Assurance, Method
 from protocol.session.messages import Outcome
 from protocol.session.verdict import Verdict
 from verifier.report.text import STYLE, Json, finite, plain, table_of
@@ -53,9 +53,18 @@ def print_payouts(
         flag = Text("OUTSIDE", style="bold red") if c.outside[k] else Text("")
         table.add_row(plain(name), f"{c.stated[k]:,.2f}", f"{c.due[k]:,.2f}", interval, flag)
     console.print(table)
-    right = " and the unchecked answers are right" if verdict.terms.assurance is Assurance.AUDITED else ""
     sure = f"{100 * (1 - c.delta):.4g}% sure that every true share is in its interval"
-    console.print(f"{sure}, if the mean over {c.n_families} families is Gaussian{right}", soft_wrap=True)
+    console.print(f"{sure}, if the mean over {c.n_families} {_condition(verdict)}", soft_wrap=True)
     n_outside = int(c.outside.sum())
     said = "no stated amount is outside its interval" if not n_outside else f"{n_outside} of {len(names)} are outside"
     console.print(Text("payouts: ").append(outcome.value, style=STYLE[outcome]).append(f"  {said}"))
+
+
+def _condition(verdict: Verdict) -> str:
+    """Return what the intervals rest on: of cross-fit on pairs trained here, of audited families on answers, too."""
+    match verdict.terms.method, verdict.terms.assurance:
+        case Method.CROSSFIT, _:
+            return "pairs trained here is Gaussian"
+        case _, Assurance.AUDITED:
+            return "families is Gaussian and the unchecked answers are right"
+    return "families is Gaussian"
