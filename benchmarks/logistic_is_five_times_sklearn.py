@@ -31,7 +31,7 @@ from benchmarks.ridge_is_fifteen_times_sklearn import margins, seconds_of, subse
 from protocol.task import Logistic, Scaling, Task
 from protocol.training import Dataset, Trainer, load
 
-ROUNDS, N_SKLEARN, N_OURS = 5, 8, 256
+ROUNDS, N_SKLEARN, N_OURS = 5, 8, 512
 RATIO, TOLERANCE = 5.0, 1e-5
 RECIPE = Logistic(l2=1.0, gradient_tolerance=1e-6)
 SOLVERS = {"lbfgs": 1e-10, "newton-cg": 1e-9, "newton-cholesky": 1e-9}

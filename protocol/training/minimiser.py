@@ -17,23 +17,26 @@ less than their rounding, the slope decides (Hager and Zhang 2005, section 4).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol, Self
 
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 MEMORY = 5
 
-_REDUCTION = 1e-3
-"""Well above what single precision resolves (about 1e-6), and small enough that three anchors do."""
+_REDUCTION = 3e-4
+"""Well above what single precision resolves (about 1e-6), and small enough that two moves do."""
 
 _SUFFICIENT_DECREASE = 1e-4
 _FLAT_SLOPE = 0.8
 _SHORTEST_STEP = 1e-7
 # Copying what is left costs about a round, so that leaving waits until it pays.
 _LEAVING_SHARE = 0.15
+
+
+_Precondition = Callable[[Float[Tensor, "m k"]], Float[Tensor, "m k"]]
 
 
 class Objective(Protocol):
@@ -52,18 +55,18 @@ class Objective(Protocol):
         """Return values less those at the anchors, what rounding may have put into them, and gradients."""
         ...
 
-    def move(self, models: Bool[Tensor, " m"], offsets: Float[Tensor, "m k"]) -> None:
-        """Move the anchors of ``models`` by their offsets."""
+    def move(self, models: Int64[Tensor, " r"], offsets: Float[Tensor, "r k"]) -> None:
+        """Move the anchors of ``models`` by an offset each."""
         ...
 
-    def take(self, models: Bool[Tensor, " m"]) -> Self:
-        """Return the functions where ``models`` is True."""
+    def take(self, models: Int64[Tensor, " r"]) -> Self:
+        """Return the functions of ``models``."""
         ...
 
 
 def minimise(
     objective: Objective,
-    precondition: Callable[[Float[Tensor, "m k"]], Float[Tensor, "m k"]],
+    precondition: _Precondition,
     gradient_tolerance: float,
     max_rounds: int,
     working: torch.dtype = torch.float64,
@@ -89,46 +92,69 @@ def minimise(
         if bool(finished.all()):
             break
         if int(finished.sum()) > _LEAVING_SHARE * len(place):
-            stay = ~finished
+            stay = torch.nonzero(~finished).flatten()
             place, finished, objective, here = place[stay], finished[stay], objective.take(stay), here.take(stay)
-        here, moved = _advance(here, objective)
+        moved = _advance(here, objective)
         arrived = (_norm(here.gradient) <= here.aim) | (here.length < _SHORTEST_STEP) | (round_ == max_rounds - 1)
         arrived &= ~finished
         if bool(arrived.any()):
-            before = _norm(objective.gradients)
-            objective.move(arrived, here.offset)
-            norm = _norm(objective.gradients)
-            found[place[arrived]] = objective.anchors[arrived]
-            done[place[arrived]] = norm[arrived] <= gradient_tolerance
+            there = torch.nonzero(arrived).flatten()
+            before = _norm(objective.gradients[there])
+            objective.move(there, here.offset[there])
+            norm = _norm(objective.gradients[there])
+            found[place[there]] = objective.anchors[there]
+            done[place[there]] = norm <= gradient_tolerance
             # An anchor no better than the last: what is left is rounding.
-            finished |= arrived & ((norm <= gradient_tolerance) | ~(norm < before))
-            here = here.anchored(arrived, objective.gradients, _aim(norm, gradient_tolerance))
-        here = here.turned(_direction(here, precondition), moved | arrived)
+            finished[there] = (norm <= gradient_tolerance) | ~(norm < before)
+            here.anchor(there, objective.gradients[there], _aim(norm, gradient_tolerance))
+        here.turn(here.memory.descent(here.gradient, precondition), moved | arrived)
     return found, done
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Pair:
-    """A move s, the gradient's change y, and 1 / s.y; 0 where there was no move."""
+class _Memory:
+    """The last ``MEMORY`` moves s of m models, their gradients' changes y, and 1 / s.y.
 
-    s: Float[Tensor, "m k"]
-    y: Float[Tensor, "m k"]
-    weight: Float[Tensor, " m"]
+    A pair of zeros, with which all places begin, changes no direction. The order by age is common to all models.
+    """
 
-    def take(self, models: Bool[Tensor, " m"]) -> _Pair:
-        return _Pair(s=self.s[models], y=self.y[models], weight=self.weight[models])
+    def __init__(self, s: Float[Tensor, "b m k"], y: Float[Tensor, "b m k"], weight: Float[Tensor, "b m"]) -> None:
+        self._s, self._y, self._weight = s, y, weight
+        self._order: list[int] = []  # places in use, the oldest first
 
-    def where(self, models: Bool[Tensor, " m"], other: _Pair) -> _Pair:
-        return _Pair(
-            s=torch.where(models[:, None], self.s, other.s),
-            y=torch.where(models[:, None], self.y, other.y),
-            weight=torch.where(models, self.weight, other.weight),
-        )
+    def take(self, models: Int64[Tensor, " r"]) -> _Memory:
+        taken = _Memory(self._s[:, models], self._y[:, models], self._weight[:, models])
+        taken._order = self._order.copy()
+        return taken
+
+    def add(
+        self, s: Float[Tensor, "m k"], y: Float[Tensor, "m k"], weight: Float[Tensor, " m"], moved: Bool[Tensor, " m"]
+    ) -> None:
+        """Put the moves of the models that ``moved`` in the place of the oldest; the others lose none."""
+        place = self._order.pop(0) if len(self._order) == MEMORY else len(self._order)
+        before, self._order = [place, *self._order], [*self._order, place]
+        stay = torch.nonzero(~moved).flatten()
+        for pairs, new in ((self._s, s), (self._y, y), (self._weight, weight)):
+            kept = [pairs[i, stay] for i in before] if len(stay) else []
+            pairs[place] = new
+            for i, old in zip(self._order, kept, strict=False):
+                pairs[i, stay] = old
+
+    def descent(self, gradient: Float[Tensor, "m k"], precondition: _Precondition) -> Float[Tensor, "m k"]:
+        """Return minus the quasi-Newton inverse Hessian times the gradient, by the two loops."""
+        q, shares = -gradient, {}
+        for place in reversed(self._order):
+            shares[place] = (self._weight[place] * _dot(self._s[place], q)).unsqueeze(1)
+            q.addcmul_(shares[place], self._y[place], value=-1)
+        r = precondition(q)
+        for place in self._order:
+            back = (self._weight[place] * _dot(self._y[place], r)).unsqueeze(1)
+            r.addcmul_(shares[place] - back, self._s[place])
+        return r
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False)
 class _State:
-    """Where m models stand, where they head, how long a step they try, and what they remember.
+    """Where m models stand, where they head, how long a step they try, and what they remember; changed in place.
 
     aim : the gradient's norm at which a model's anchor moves.
     """
@@ -139,9 +165,9 @@ class _State:
     direction: Float[Tensor, "m k"]
     length: Float[Tensor, " m"]
     aim: Float64[Tensor, " m"]
-    pairs: tuple[_Pair, ...]
+    memory: _Memory
 
-    def take(self, models: Bool[Tensor, " m"]) -> _State:
+    def take(self, models: Int64[Tensor, " r"]) -> _State:
         return _State(
             offset=self.offset[models],
             value=self.value[models],
@@ -149,49 +175,35 @@ class _State:
             direction=self.direction[models],
             length=self.length[models],
             aim=self.aim[models],
-            pairs=tuple(pair.take(models) for pair in self.pairs),
+            memory=self.memory.take(models),
         )
 
-    def anchored(
-        self, models: Bool[Tensor, " m"], gradients: Float64[Tensor, "m k"], aim: Float64[Tensor, " m"]
-    ) -> _State:
-        """Return the state with ``models`` at their new anchors."""
-        at = models[:, None]
-        return replace(
-            self,
-            offset=torch.where(at, 0.0, self.offset),
-            value=torch.where(models, 0.0, self.value),
-            gradient=torch.where(at, gradients.to(self.gradient.dtype), self.gradient),
-            aim=torch.where(models, aim, self.aim),
-        )
+    def anchor(
+        self, models: Int64[Tensor, " r"], gradients: Float64[Tensor, "r k"], aim: Float64[Tensor, " r"]
+    ) -> None:
+        """Put ``models`` at their new anchors."""
+        self.offset[models], self.value[models] = 0.0, 0.0
+        self.gradient[models], self.aim[models] = gradients.to(self.gradient.dtype), aim
 
-    def turned(self, direction: Float[Tensor, "m k"], models: Bool[Tensor, " m"]) -> _State:
-        """Return the state with ``models`` heading along ``direction``, a full step at first."""
-        if bool(models.all()):
-            return replace(self, direction=direction, length=torch.ones_like(self.length))
-        return replace(
-            self,
-            direction=torch.where(models[:, None], direction, self.direction),
-            length=torch.where(models, 1.0, self.length),
-        )
+    def turn(self, direction: Float[Tensor, "m k"], models: Bool[Tensor, " m"]) -> None:
+        """Head ``models`` along ``direction``, a full step at first."""
+        self.direction = direction if bool(models.all()) else torch.where(models[:, None], direction, self.direction)
+        self.length.masked_fill_(models, 1.0)
 
 
 def _start(
-    objective: Objective,
-    precondition: Callable[[Float[Tensor, "m k"]], Float[Tensor, "m k"]],
-    gradient_tolerance: float,
-    working: torch.dtype,
+    objective: Objective, precondition: _Precondition, gradient_tolerance: float, working: torch.dtype
 ) -> _State:
     gradient = objective.gradients.to(working)
-    none, one = torch.zeros_like(gradient), torch.ones_like(gradient[:, 0])
+    moves, one = gradient.new_zeros(2, MEMORY, *gradient.shape), torch.ones_like(gradient[:, 0])
     return _State(
-        offset=none,
+        offset=torch.zeros_like(gradient),
         value=0 * one,
         gradient=gradient,
         direction=-precondition(gradient),
         length=one,
         aim=_aim(_norm(objective.gradients), gradient_tolerance),
-        pairs=(_Pair(s=none, y=none, weight=0 * one),) * MEMORY,
+        memory=_Memory(moves[0], moves[1], gradient.new_zeros(MEMORY, len(gradient))),
     )
 
 
@@ -200,55 +212,33 @@ def _aim(norm: Float64[Tensor, " m"], gradient_tolerance: float) -> Float64[Tens
     return (_REDUCTION * norm).clamp(min=0.9 * gradient_tolerance)
 
 
-def _advance(here: _State, objective: Objective) -> tuple[_State, Bool[Tensor, " m"]]:
-    """Try every model's step; return the state with those that held taken, the others shortened, and which held."""
+def _advance(here: _State, objective: Objective) -> Bool[Tensor, " m"]:
+    """Try every model's step, take those that hold and shorten the others; return which held."""
     step = here.length[:, None] * here.direction
     offset = here.offset + step
     value, noise, gradient = objective(offset)
     slope, slope_there = _dot(here.gradient, here.direction), _dot(gradient, here.direction)
     change = gradient - here.gradient
-    curvature = _dot(step, change)
+    weight = 1 / _dot(step, change)
     decreased = (value <= here.value + _SUFFICIENT_DECREASE * here.length * slope) | (slope_there <= 0)
     flat = (value <= here.value + noise) & (slope_there <= -_FLAT_SLOPE * slope)
-    moved = (decreased | flat) & (curvature > 0) & torch.isfinite(1 / curvature)
-    pair = _Pair(s=step, y=change, weight=1 / curvature)
-    newer = (*here.pairs[1:], pair)
-    if bool(moved.all()):
-        return replace(here, offset=offset, value=value, gradient=gradient, pairs=newer), moved
-    # Where the slope, taken as linear along the step, vanishes.
-    shorter = (slope / (slope - slope_there)).nan_to_num(0.1).clamp(0.1, 0.5)
-    state = replace(
-        here,
-        offset=torch.where(moved[:, None], offset, here.offset),
-        value=torch.where(moved, value, here.value),
-        gradient=torch.where(moved[:, None], gradient, here.gradient),
-        length=torch.where(moved, 1.0, here.length * shorter),
-        # A refused step must not push out a useful pair.
-        pairs=tuple(new.where(moved, old) for new, old in zip(newer, here.pairs, strict=True)),
-    )
-    return state, moved
-
-
-def _direction(
-    here: _State, precondition: Callable[[Float[Tensor, "m k"]], Float[Tensor, "m k"]]
-) -> Float[Tensor, "m k"]:
-    """Return minus the quasi-Newton inverse Hessian times the gradient, by the two loops."""
-    q = here.gradient
-    shares = []
-    for pair in reversed(here.pairs):
-        share = pair.weight * _dot(pair.s, q)
-        q = torch.addcmul(q, share[:, None], pair.y, value=-1)
-        shares.append(share)
-    r = precondition(q)
-    for pair, share in zip(here.pairs, reversed(shares), strict=True):
-        r = torch.addcmul(r, (share - pair.weight * _dot(pair.y, r))[:, None], pair.s)
-    return -r
+    moved = (decreased | flat) & (weight > 0) & torch.isfinite(weight)
+    here.memory.add(step, change, weight, moved)
+    if not bool(moved.all()):
+        at = moved[:, None]
+        offset, gradient = torch.where(at, offset, here.offset), torch.where(at, gradient, here.gradient)
+        value = torch.where(moved, value, here.value)
+        # Where the slope, taken as linear along the step, vanishes.
+        shorter = (slope / (slope - slope_there)).nan_to_num(0.1).clamp(0.1, 0.5)
+        here.length = torch.where(moved, 1.0, here.length * shorter)
+    here.offset, here.value, here.gradient = offset, value, gradient
+    return moved
 
 
 def _dot(a: Float[Tensor, "m k"], b: Float[Tensor, "m k"]) -> Float[Tensor, " m"]:
-    return (a * b).sum(dim=1)
+    dot: Tensor = torch.linalg.vecdot(a, b)
+    return dot
 
 
 def _norm(a: Float[Tensor, "m k"]) -> Float[Tensor, " m"]:
-    norm: Tensor = torch.linalg.vector_norm(a, dim=1)
-    return norm
+    return _dot(a, a).sqrt()

@@ -33,7 +33,7 @@ class Bowls:
         return (there - here).to(real), 1e-12 * here.to(real), gradients.to(real)
 
     def move(self, models: Tensor, offsets: Tensor) -> None:
-        self.anchors = torch.where(models[:, None], self.anchors + offsets, self.anchors)
+        self.anchors[models] += offsets
         self.gradients = self.at(self.anchors)[1]
 
     def take(self, models: Tensor) -> Bowls:
