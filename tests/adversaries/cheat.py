@@ -53,6 +53,7 @@ class Defence(enum.Enum):
     V12 = "the upper bound of the families certificate"
     V13 = "the lower bound of the families certificate"
     ALLOWANCE = "the bound's price for answers off by the tolerance"
+    PRICED = "cross-fit's room for as many false pairs as clean checks leave possible"
     LEAVING = "leaving after the challenge fails the run (THEORY 8)"
     DERIVED = "numbers, subsets and seeds are derived from the verifier's own challenge"
     COMPARED = "verifiers compare the claims that they were shown"

@@ -24,6 +24,7 @@ from tests.adversaries.false_fraction import FalseFraction
 from tests.adversaries.favoured import Favoured
 from tests.adversaries.fitted_to_challenge import FittedToChallenge
 from tests.adversaries.greedy_answers import GreedyAnswers
+from tests.adversaries.greedy_pairs import GreedyPairs
 from tests.adversaries.heavy_tailed import HeavyTailed
 from tests.adversaries.inflated_noise import InflatedNoise
 from tests.adversaries.mirrored_answers import MirroredAnswers
@@ -56,8 +57,8 @@ CLAIMS: tuple[Cheat, ...] = (
 
 ANSWERS: tuple[Cheat, ...] = (
     CopiedAnswers(), MirroredAnswers(), FalseFraction(), SurrogateAnswers(), CutShort(), AnotherDataset(), WrongSeed(),
-    GreedyAnswers(), CancelledOutliers(), InflatedNoise(), DriftByTolerance(), NanAnswers(), OutOfRangeAnswers(),
-    SwappedAnswers(), PermutedAnswers(), DuplicatedAnswers(), TooFewAnswers(), TooManyAnswers(),
+    GreedyAnswers(), GreedyPairs(), CancelledOutliers(), InflatedNoise(), DriftByTolerance(), NanAnswers(),
+    OutOfRangeAnswers(), SwappedAnswers(), PermutedAnswers(), DuplicatedAnswers(), TooFewAnswers(), TooManyAnswers(),
 )  # fmt: skip
 
 PROTOCOL: tuple[Cheat, ...] = (

@@ -108,6 +108,7 @@ OFF: dict[str, Weaken] = {
 
 ELSEWHERE = {
     "not-finite-scores", "duplicated-answers", "wrong-shape",  # below
+    "greedy-pairs",  # test_crossfit_cheats
     "inflated-noise", "drift-by-tolerance", "nan-answers", "out-of-range-answers", "too-few-answers",
     "too-many-answers", "another-key", "second-thoughts", "replayed", "leaves-when-unlucky",  # test_defences
 }  # fmt: skip
