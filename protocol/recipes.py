@@ -3,8 +3,8 @@
 Owns their parameters, the texts and the order in which a task's digest covers them, and what each
 can be asked for. What the parameters do is written in ``protocol.training``, one file a recipe.
 
-To add a recipe: a frozen dataclass here, with ``name``, ``takes_regression``,
-``has_probabilities`` and ``fields``, and a member of ``Recipe``; a section in
+To add a recipe: a frozen dataclass here, with ``name``, ``loss``,
+``takes_regression``, ``has_probabilities`` and ``fields``, and a member of ``Recipe``; a section in
 ``protocol.taskfile``, a message in ``protocol.wire.task_codec`` and proto/attribution.proto; a
 line in SPEC 5, proto/reference.py and a vector; a solver in ``protocol.training``.
 """
@@ -32,6 +32,20 @@ def require(holds: bool, key: str, expected: str, got: object) -> None:
         raise TaskFileError(f"{key}: expected {expected}, got {got}")
 
 
+class Loss(enum.Enum):
+    """What is minimised at a row, and what a target of kind ``loss`` reads.
+
+    cross-entropy   of the softmax of the scores
+    squared         sum over classes of (score - y)^2, y = +1 for the row's class, else -1; for a regression
+                    (score - y)^2, for ``sgd`` of y less its mean and over its deviation on all training rows
+    squared-hinge   sum over classes of max(0, 1 - y score)^2
+    """
+
+    CROSS_ENTROPY = "cross-entropy"
+    SQUARED = "squared"
+    SQUARED_HINGE = "squared-hinge"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ridge:
     """Least squares with an L2 penalty ``l2`` on the weights and none on the intercept.
@@ -41,6 +55,7 @@ class Ridge:
 
     l2: float
     name = "ridge"
+    loss = Loss.SQUARED
     takes_regression = True
     has_probabilities = False
 
@@ -65,6 +80,7 @@ class Logistic:
     l2: float
     gradient_tolerance: float
     name = "logistic"
+    loss = Loss.CROSS_ENTROPY
     takes_regression = False
     has_probabilities = True
 
@@ -92,20 +108,6 @@ class Factory(enum.Enum):
     CNN = "cnn"
     RESNET9 = "resnet9"
     CUSTOM = "custom"
-
-
-class Loss(enum.Enum):
-    """What is minimised, as a mean over the rows of a batch that are in.
-
-    cross-entropy   of the softmax of the scores
-    squared         sum over classes of (score - y)^2, y = +1 for the row's class, else -1; for a regression
-                    (score - y)^2, y less its mean and over its deviation on all training rows
-    squared-hinge   sum over classes of max(0, 1 - y score)^2
-    """
-
-    CROSS_ENTROPY = "cross-entropy"
-    SQUARED = "squared"
-    SQUARED_HINGE = "squared-hinge"
 
 
 class Optimiser(enum.Enum):

@@ -11,7 +11,9 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from protocol.errors import InternalError
-from protocol.task import Recipe, Ridge, TargetKind, Targets
+from protocol.recipes import Recipe
+from protocol.task import TargetKind, Targets
+from protocol.training.losses import aims, losses, one_hot
 
 
 def outputs_from_scores(
@@ -37,16 +39,6 @@ def outputs_from_scores(
     return values.mean(dim=1, keepdim=True) if targets.average else values
 
 
-def coded(labels: Int64[Tensor, " n"], n_classes: int) -> Float64[Tensor, "n c"]:
-    """Return +1 for each row's class and -1 for the others: what ridge regresses on."""
-    return 2.0 * one_hot(labels, n_classes) - 1.0
-
-
-def one_hot(labels: Int64[Tensor, " n"], n_classes: int) -> Float64[Tensor, "n c"]:
-    """Return 1 for each row's class and 0 for the others."""
-    return torch.nn.functional.one_hot(labels, n_classes).to(torch.float64)
-
-
 def _values(scores: Tensor, labels: Tensor, kind: TargetKind, recipe: Recipe) -> Float64[Tensor, "m q"]:
     match kind:
         case TargetKind.PREDICTION:
@@ -59,10 +51,9 @@ def _values(scores: Tensor, labels: Tensor, kind: TargetKind, recipe: Recipe) ->
             return true - scores.masked_fill(own, -torch.inf).amax(dim=2)
         case TargetKind.PROBABILITY:
             return _of_class(torch.softmax(scores, dim=2), labels)
-        case TargetKind.LOSS if isinstance(recipe, Ridge):
-            return (scores - coded(labels, scores.shape[2])).square().sum(dim=2)
         case TargetKind.LOSS:
-            return -_of_class(torch.log_softmax(scores, dim=2), labels)
+            aim = aims(labels, scores.shape[2], recipe.loss)
+            return losses(scores, aim.expand_as(scores), recipe.loss)
     raise InternalError(f"no reading of target kind {kind}")
 
 

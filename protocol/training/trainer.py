@@ -1,14 +1,14 @@
 """The trainer: (subsets, seeds) to outputs, on one device.
 
 Owns the batching, the device and the clipping. Refuses to know where subsets come from and what
-outputs are for. Recipes ``ridge`` and ``logistic`` have a unique optimum and take no seed.
+outputs are for. A recipe's solver is made here, by its type: the one place to add another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -16,11 +16,15 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from protocol.errors import InternalError, TrainingError
-from protocol.task import Logistic, Ridge, Task
+from protocol.recipes import Logistic, Ridge, Sgd
+from protocol.task import Task
 from protocol.training.datasets import Dataset
 from protocol.training.logistic import LogisticSolver
+from protocol.training.losses import coded
+from protocol.training.networks import OwnFactory
 from protocol.training.ridge import RidgeSolver
-from protocol.training.targets import coded, outputs_from_scores
+from protocol.training.sgd import SgdSolver
+from protocol.training.targets import outputs_from_scores
 
 BATCH_BYTES = 1 << 27
 """Working memory of a default batch: larger ones gain nothing on a processor's caches."""
@@ -53,9 +57,25 @@ class Solver(Protocol):
     @property
     def bytes_per_subset(self) -> int: ...
 
+
+class UniqueOptimum(Solver, Protocol):
+    """A recipe whose model is the optimum of its subset: it takes no seed."""
+
     def scores(self, subsets: Bool[Tensor, "m n"]) -> Float64[Tensor, "m q c"]:
         """Return the scores at the target rows of a model per subset; NaN where training failed."""
         ...
+
+
+class Seeded(Solver, Protocol):
+    """A recipe whose model depends on a training seed, too."""
+
+    def scores(self, subsets: Bool[Tensor, "m n"], seeds: Int64[np.ndarray, " m"]) -> Float64[Tensor, "m q c"]:
+        """Return the scores at the target rows of a model per subset; not finite where training failed."""
+        ...
+
+
+Scores: TypeAlias = Callable[[Tensor, np.ndarray], Tensor]
+"""Subsets (m, N) and training seeds (m,) to scores (m, q, C)."""
 
 
 class Trainer:
@@ -69,15 +89,20 @@ class Trainer:
     device : str
         ``cpu``, ``cuda`` or ``cuda:1``. Does not affect outputs beyond the task's tolerance.
     batch_size : int or None
-        Subsets trained at once, at least 1; None takes as many as ``BATCH_BYTES`` holds. Does
-        not affect outputs.
+        Subsets trained at once, at least 1; None takes as many as ``BATCH_BYTES`` holds, or half of
+        a GPU's free memory. Halves itself where memory does not hold it. Does not affect outputs.
     n_threads : int or None
         Sets torch's threads, for the whole process; None leaves them. Does not affect outputs.
+    factory : OwnFactory or None
+        Where the user's own network is, for a recipe that has one. Does not affect outputs: the
+        digest in the recipe decides.
 
     Raises
     ------
     TrainingError
-        The device is not there.
+        The device is not there, or a network has a layer that cannot be trained so.
+    ArgumentError, TaskFileError
+        The recipe's network is the user's own and not given, or the data do not fit it.
     """
 
     def __init__(
@@ -88,6 +113,7 @@ class Trainer:
         device: str = "cpu",
         batch_size: int | None = None,
         n_threads: int | None = None,
+        factory: OwnFactory | None = None,
     ) -> None:
         if dataset.n_units != task.n_units:
             raise InternalError(f"trainer: expected a data set of {task.n_units} units, got {dataset.n_units}")
@@ -97,8 +123,9 @@ class Trainer:
             torch.set_num_threads(n_threads)
         self._task, self._device = task, _device(device)
         self._labels = self._tensor(dataset.y_test[list(task.targets.rows)])
-        self._solver = self._make_solver(dataset)
-        self._batch_size = batch_size or min(max(BATCH_BYTES // self._solver.bytes_per_subset, 1), MAX_BATCH)
+        self._solver, self._scores = self._make_solver(dataset, factory)
+        held = _batch_bytes(self._device) // self._solver.bytes_per_subset
+        self._batch_size = batch_size or min(max(held, 1), MAX_BATCH)
 
     def outputs(self, subsets: Bool[np.ndarray, "m n"], seeds: Int64[np.ndarray, " m"]) -> Outputs:
         """Return the clipped outputs of a model per subset.
@@ -128,10 +155,14 @@ class Trainer:
                 f"trainer: expected subsets (m, {self._task.n_units}) and seeds (m,), got {subsets.shape}"
             )
         raw = np.empty((m, self._task.n_targets), dtype=np.float64)
-        for rows in self._batches(m):
-            scores = self._solver.scores(self._tensor(subsets[rows]))
-            values = outputs_from_scores(scores, self._labels, self._task.targets, self._task.recipe)
-            raw[rows] = values.cpu().numpy()
+        done = 0
+        while done < m:
+            rows = slice(done, min(done + self._batch_size, m))
+            values = self._values(subsets[rows], seeds[rows])
+            if values is None:
+                continue  # with half the batch
+            raw[rows] = values
+            done = rows.stop
         lost = np.flatnonzero(~np.isfinite(raw).all(axis=1))
         if lost.size:
             row = int(lost[0])
@@ -141,25 +172,65 @@ class Trainer:
             )
         return raw
 
-    def _batches(self, m: int) -> Iterator[slice]:
-        for start in range(0, m, self._batch_size):
-            yield slice(start, min(start + self._batch_size, m))
+    def _values(
+        self, subsets: Bool[np.ndarray, "m n"], seeds: Int64[np.ndarray, " m"]
+    ) -> Float64[np.ndarray, "m t"] | None:
+        """Return the outputs of a batch; None, and half the size for the next, where memory did not hold it."""
+        try:
+            scores = self._scores(self._tensor(subsets), seeds)
+            values = outputs_from_scores(scores, self._labels, self._task.targets, self._task.recipe)
+            return np.asarray(values.cpu().numpy())
+        except (MemoryError, RuntimeError) as error:
+            if not _is_memory(error):
+                raise
+            if len(subsets) == 1:
+                raise TrainingError(
+                    f"recipe {self._task.recipe.name}: expected memory for one model on {self._device}, found less; "
+                    "use a device with more, or make recipe.batch_size smaller in a new task"
+                ) from error
+        self._batch_size = -(-len(subsets) // 2)
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.tensor(array, device=self._device)
 
-    def _make_solver(self, dataset: Dataset) -> Solver:
-        task = self._task
+    def _make_solver(self, dataset: Dataset, factory: OwnFactory | None) -> tuple[Solver, Scores]:
+        task, recipe = self._task, self._task.recipe
         x_train, x_target = self._tensor(dataset.x_train), self._tensor(dataset.x_test[list(task.targets.rows)])
         labels, unit_of_row = self._tensor(dataset.y_train), self._tensor(dataset.unit_of_row)
-        if isinstance(task.recipe, Ridge):
-            y = coded(labels, task.data.n_classes) if task.data.n_classes else labels.unsqueeze(1)
-            return RidgeSolver(task.recipe, x_train, y, unit_of_row, task.n_units, x_target)
-        if isinstance(task.recipe, Logistic):
-            return LogisticSolver(
-                task.recipe, x_train, labels, task.data.n_classes, unit_of_row, task.n_units, x_target, task.p
-            )
-        raise InternalError(f"no solver for recipe {task.recipe}")
+        n_classes = task.data.n_classes
+        match recipe:
+            case Ridge():
+                y = coded(labels, n_classes) if n_classes else labels.unsqueeze(1)
+                return _unique(RidgeSolver(recipe, x_train, y, unit_of_row, task.n_units, x_target))
+            case Logistic():
+                return _unique(
+                    LogisticSolver(recipe, x_train, labels, n_classes, unit_of_row, task.n_units, x_target, task.p)
+                )
+            case Sgd():
+                return _seeded(SgdSolver(recipe, x_train, labels, n_classes, unit_of_row, x_target, factory))
+
+
+def _unique(solver: UniqueOptimum) -> tuple[Solver, Scores]:
+    return solver, lambda subsets, _: solver.scores(subsets)
+
+
+def _seeded(solver: Seeded) -> tuple[Solver, Scores]:
+    return solver, solver.scores
+
+
+def _batch_bytes(device: torch.device) -> int:
+    if device.type != "cuda":
+        return BATCH_BYTES
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free) // 2
+
+
+def _is_memory(error: Exception) -> bool:
+    """Whether memory ran out: on a processor torch says so in words only."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _device(name: str) -> torch.device:

@@ -9,6 +9,7 @@ import torch
 from protocol.errors import TrainingError
 from protocol.task import Logistic, Recipe, Ridge, TargetKind, UnitKind
 from protocol.training import Trainer, split
+from protocol.training.ridge import RidgeSolver
 from tests.protocol.training import tasks
 
 RECIPES = [Ridge(l2=0.7), Logistic(l2=0.7, gradient_tolerance=1e-11)]
@@ -133,6 +134,53 @@ def test_a_regression_reads_squared_errors() -> None:
         for kind in (TargetKind.PREDICTION, TargetKind.SQUARED_ERROR)
     )
     np.testing.assert_allclose(error, (prediction - dataset.y_test) ** 2, rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("x: can't allocate memory: y"), MemoryError()]
+)
+def test_a_batch_that_memory_does_not_hold_halves_itself_and_goes_on(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, dataset = tasks.made(RECIPES[0])
+    subsets = tasks.subsets_of(40, 30)
+    whole = Trainer(task, dataset).raw_outputs(subsets, tasks.seeds_of(subsets))
+    sizes, plain = [], RidgeSolver.scores
+
+    def scores(solver: RidgeSolver, batch: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(batch))
+        if len(batch) > 4:
+            raise error
+        return plain(solver, batch)
+
+    monkeypatch.setattr(RidgeSolver, "scores", scores)
+    parts = Trainer(task, dataset).raw_outputs(subsets, tasks.seeds_of(subsets))
+    np.testing.assert_allclose(parts, whole, rtol=0, atol=1e-10)
+    assert sizes == [30, 15, 8, *[4] * 7, 2]
+
+
+def test_a_model_that_memory_does_not_hold_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, dataset = tasks.made(RECIPES[0])
+
+    def scores(solver: RidgeSolver, batch: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(RidgeSolver, "scores", scores)
+    subsets = tasks.subsets_of(40, 3)
+    with pytest.raises(TrainingError, match="recipe ridge: expected memory for one model on cpu, found less; use a"):
+        Trainer(task, dataset).raw_outputs(subsets, tasks.seeds_of(subsets))
+
+
+def test_another_fault_of_torch_is_no_matter_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, dataset = tasks.made(RECIPES[0])
+
+    def scores(solver: RidgeSolver, batch: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("shapes")
+
+    monkeypatch.setattr(RidgeSolver, "scores", scores)
+    subsets = tasks.subsets_of(40, 3)
+    with pytest.raises(RuntimeError, match=r"^shapes$"):
+        Trainer(task, dataset).raw_outputs(subsets, tasks.seeds_of(subsets))
 
 
 @pytest.mark.gpu

@@ -1,0 +1,244 @@
+"""Stochastic gradient descent on many networks at once.
+
+Every subset of a batch trains the same network on the same rows in the same order; a row that a
+subset leaves out weighs 0 there. With one training seed for all, a batch of rows is looked up
+once, and the first product of all models is one. With a seed for each, every model has an order
+and first weights of its own, and rows are looked up for each.
+
+Where a network begins: a parameter with two axes or more is uniform within sqrt(6 / fan-in), fan-in
+being its size over its first axis, from the recipe's own stream (SPEC 4) and so the same with every
+version of torch, device and batch. One with fewer axes is 1 if it is called ``weight``, else 0.
+
+Rules: float32 throughout, but for what ``rounding`` does to the operands of products. Whatever can
+change an output beyond the order of additions comes from the recipe.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Float64, Int64
+from torch import Tensor
+
+from protocol.recipes import Factory, Schedule, Sgd
+from protocol.sampling import augmentations, initial_weights, row_order
+from protocol.training.augment import augmented
+from protocol.training.blocks import Blocks
+from protocol.training.losses import aims
+from protocol.training.networks import OwnFactory, network
+from protocol.training.optimisers import stepper
+from protocol.training.perceptrons import Perceptrons
+from protocol.training.rounding import tensor_cores
+from protocol.training.stacked import Stacked
+
+ADVICE = "training diverged: lower recipe.learning_rate, or raise recipe.warmup_steps"
+
+TILE_BYTES = 1 << 24
+"""What perceptrons trained side by side on a processor may take: more gain nothing. Does not affect outputs."""
+
+
+class Models(Protocol):
+    """m networks of one shape, side by side; whoever trains them changes ``weights``."""
+
+    weights: Blocks
+
+    def scores(self, x: Float32[Tensor, "q d"]) -> Float32[Tensor, "m q c"]:
+        """Return each model's scores at rows that all share."""
+        ...
+
+    def add_gradients(
+        self,
+        x: Float32[Tensor, "*m b d"],
+        aim: Float32[Tensor, "*m b c"],
+        weight: Float32[Tensor, "m b"],
+        into: Blocks,
+        beta: float,
+    ) -> None:
+        """Set ``into`` to ``beta`` times itself plus the gradients of the sums of weight times loss.
+
+        Rows and what they aim at are all models', shapes (b, d) and (b, C), or each has its own.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Batch:
+    """Rows of a step: shared, or each model's; weights (m, b); idle models, None where there are none."""
+
+    x: Tensor
+    aim: Tensor
+    weight: Float32[Tensor, "m b"]
+    idle: Bool[Tensor, " m"] | None
+
+
+class SgdSolver:
+    """Recipe ``sgd`` on any subset of units.
+
+    Parameters
+    ----------
+    x_train, labels : shapes (n, d) float64 and (n,), class ids, or values for a regression.
+    n_classes : C, or 0 for a regression.
+    unit_of_row : shape (n,), int64, from 0 to N - 1.
+    x_target : shape (q, d), float64: the rows that are scored.
+    own : the user's own factory, where the recipe has one.
+
+    Raises
+    ------
+    ArgumentError, TaskFileError, TrainingError
+        As ``networks.network`` says.
+    """
+
+    advice = ADVICE
+
+    def __init__(
+        self,
+        recipe: Sgd,
+        x_train: Float64[Tensor, "n d"],
+        labels: Int64[Tensor, " n"] | Float64[Tensor, " n"],
+        n_classes: int,
+        unit_of_row: Int64[Tensor, " n"],
+        x_target: Float64[Tensor, "q d"],
+        own: OwnFactory | None,
+    ) -> None:
+        self._recipe, self._unit_of_row = recipe, unit_of_row
+        self._x, self._x_target = x_train.to(torch.float32), x_target.to(torch.float32)
+        # A regression is trained in standard units of all training rows, and read in its own.
+        self._mean, self._scale = (0.0, 1.0) if n_classes else (float(labels.mean()), float(labels.std(correction=0)))
+        aim = aims(labels, n_classes, recipe.loss) if n_classes else _standard(labels, self._mean, self._scale)
+        self._aim = aim.to(torch.float32)
+        self._module = network(recipe, self._x.shape[1], self._aim.shape[1], own).to(self._x)
+        self._shapes = [tuple(parameter.shape) for parameter in self._module.parameters()]
+        self._model_bytes = 4 * (4 * sum(map(math.prod, self._shapes)) + 4 * self._activations())
+
+    @property
+    def bytes_per_subset(self) -> int:
+        """Working memory that one more subset in a batch takes, about."""
+        return self._model_bytes + 6 * len(self._x) + 16 * self._aim.shape[1] * len(self._x_target)
+
+    def scores(self, subsets: Bool[Tensor, "m n"], seeds: Int64[np.ndarray, " m"]) -> Float64[Tensor, "m q c"]:
+        """Return the scores at the target rows of a model per subset; not finite where training diverged."""
+        tile = len(subsets)
+        if self._x.device.type == "cpu" and self._recipe.factory is Factory.MLP:
+            tile = max(TILE_BYTES // self._model_bytes, 8)
+        parts = []
+        with tensor_cores(self._recipe.precision, self._x.device):
+            for start in range(0, len(subsets), tile):
+                inside = subsets[start : start + tile].index_select(1, self._unit_of_row)
+                parts.append(self._trained(inside, seeds[start : start + tile]))
+        return torch.cat(parts) * self._scale + self._mean
+
+    def _activations(self) -> int:
+        """Return how many numbers the layers of one model give for a batch."""
+        counted: list[int] = []
+        leaves = [layer for layer in self._module.modules() if not list(layer.children())]
+        hooks = [layer.register_forward_hook(lambda _, __, out: counted.append(out.numel())) for layer in leaves]
+        rows = self._x[:1]
+        with torch.no_grad():
+            self._module(rows.unflatten(1, self._recipe.image) if self._recipe.is_image else rows)
+        for hook in hooks:
+            hook.remove()
+        return self._recipe.batch_size * (sum(counted) + rows.shape[1])
+
+    def _trained(self, inside: Bool[Tensor, "m n"], seeds: Int64[np.ndarray, " m"]) -> Float64[Tensor, "m q c"]:
+        models = self._begin(seeds)
+        optimiser = stepper(self._recipe, models.weights)
+        n_steps = self._recipe.epochs * self._n_batches
+        for step, batch in enumerate(self._batches(inside, seeds)):
+            add_gradients = functools.partial(models.add_gradients, batch.x, batch.aim, batch.weight)
+            optimiser.step(add_gradients, learning_rate(self._recipe, step, n_steps), batch.idle)
+        return models.scores(self._x_target).to(torch.float64)
+
+    def _begin(self, seeds: Int64[np.ndarray, " m"]) -> Models:
+        weights = Blocks(self._shapes, len(seeds), torch.float32, self._x.device)
+        different, which = np.unique(seeds, return_inverse=True)
+        for j, ((name, _), block) in enumerate(zip(self._module.named_parameters(), weights.blocks, strict=True)):
+            first = np.stack([_first_values(name, block.shape[1:], int(seed), j) for seed in different])
+            block.copy_(torch.from_numpy(first)[which])
+        if self._recipe.factory is Factory.MLP:
+            return Perceptrons(weights, self._recipe.loss, self._recipe.precision)
+        return Stacked(self._module, weights, self._recipe)
+
+    @property
+    def _n_batches(self) -> int:
+        return -(-len(self._x) // self._recipe.batch_size)
+
+    def _batches(self, inside: Bool[Tensor, "m n"], seeds: Int64[np.ndarray, " m"]) -> Iterator[_Batch]:
+        """Yield the batches of all epochs; the last of an epoch is filled up with rows of weight 0."""
+        m, n_batches, size = len(inside), self._n_batches, self._recipe.batch_size
+        shared = bool((seeds == seeds[0]).all())
+        for epoch in range(self._recipe.epochs):
+            order, moves = self._order(seeds[:1] if shared else seeds, epoch)
+            ordered = inside[:, order[0]] if shared else inside.gather(1, order)
+            ordered = _filled(ordered, n_batches * size).view(m, n_batches, size)
+            order = _filled(order, n_batches * size)
+            counts = ordered.sum(dim=2)
+            weights = (ordered / counts.clamp(min=1).unsqueeze(2)).transpose(0, 1).contiguous()
+            any_idle = (counts == 0).any(dim=0).tolist()
+            for k in range(n_batches):
+                rows = order[:, k * size : (k + 1) * size]
+                x, aim = self._x[rows], self._aim[rows]
+                if moves is not None:
+                    x = self._augmented(x, moves, rows)
+                idle = counts[:, k] == 0 if any_idle[k] else None
+                yield _Batch(x=x[0] if shared else x, aim=aim[0] if shared else aim, weight=weights[k], idle=idle)
+
+    def _order(self, seeds: Int64[np.ndarray, " s"], epoch: int) -> tuple[Int64[Tensor, "s n"], Tensor | None]:
+        """Return the order of the rows under each seed, and their augmentations if there are any."""
+        n, recipe, device = len(self._x), self._recipe, self._x.device
+        order = np.stack([_cached_order(int(seed), epoch, n) for seed in seeds])
+        if not recipe.flips and not recipe.crop_padding:
+            return torch.from_numpy(order).to(device), None
+        moves = np.stack([augmentations(int(seed), epoch, n, recipe.crop_padding) for seed in seeds])
+        return torch.from_numpy(order).to(device), torch.from_numpy(moves).to(device)
+
+    def _augmented(
+        self, x: Float32[Tensor, "s b d"], moves: Int64[Tensor, "s n 3"], rows: Int64[Tensor, "s b"]
+    ) -> Float32[Tensor, "s b d"]:
+        own = moves.gather(1, rows.unsqueeze(2).expand(-1, -1, 3)).flatten(0, 1)
+        if not self._recipe.flips:
+            own[:, 0] = 0
+        images = x.flatten(0, 1).unflatten(1, self._recipe.image)
+        return augmented(images, own, self._recipe.crop_padding).view_as(x)
+
+
+def learning_rate(recipe: Sgd, step: int, n_steps: int) -> float:
+    """Return the rate of a step, counted from 0 (``recipes.Schedule``)."""
+    if step < recipe.warmup_steps:
+        return recipe.learning_rate * (step + 1) / recipe.warmup_steps
+    t = (step - recipe.warmup_steps) / max(n_steps - recipe.warmup_steps, 1)
+    match recipe.schedule:
+        case Schedule.COSINE:
+            return recipe.learning_rate * (1 + math.cos(math.pi * t)) / 2
+        case Schedule.LINEAR:
+            return recipe.learning_rate * (1 - t)
+        case _:
+            return recipe.learning_rate
+
+
+def _standard(values: Float64[Tensor, " n"], mean: float, scale: float) -> Float64[Tensor, "n 1"]:
+    return ((values - mean) / (scale or 1.0)).unsqueeze(1)
+
+
+def _first_values(name: str, shape: tuple[int, ...], seed: int, parameter: int) -> Float32[np.ndarray, "*shape"]:
+    """Return where a parameter begins; see the head of this file."""
+    if len(shape) < 2:
+        return np.full(shape, float(name.rpartition(".")[2] == "weight"), dtype=np.float32)
+    size = math.prod(shape)
+    bound = math.sqrt(6.0 / (size // shape[0]))
+    return (bound * initial_weights(seed, parameter, size)).astype(np.float32).reshape(shape)
+
+
+@functools.lru_cache(maxsize=64)  # a seed that all share is asked for again by every tile of models
+def _cached_order(seed: int, epoch: int, n: int) -> Int64[np.ndarray, " n"]:
+    return row_order(seed, epoch, n)
+
+
+def _filled(x: Tensor, length: int) -> Tensor:
+    """Return ``x`` with zeros at the end of its rows."""
+    return torch.nn.functional.pad(x, (0, length - x.shape[1]))
