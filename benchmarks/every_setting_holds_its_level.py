@@ -320,7 +320,7 @@ def read_csv(path: Path) -> list[Row]:
 def plot(rows: Sequence[Row], path: Path) -> None:
     """Rates of the upper bound over delta, part by part; a row that fails is red."""
     parts = list(dict.fromkeys(row.part for row in rows))
-    figure, axes = plt.subplots(len(parts), 1, figsize=(10, 2.4 * len(parts)), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(len(parts), 1, figsize=(10, 3.6 * len(parts)), squeeze=False, layout="constrained")
     for axis, part in zip(axes[:, 0], parts, strict=True):
         shown = [row for row in rows if row.part == part and row.side == "upper"]
         for i, row in enumerate(shown):
@@ -328,10 +328,17 @@ def plot(rows: Sequence[Row], path: Path) -> None:
             axis.plot([i, i], [row.low / row.delta, row.high / row.delta], color=colour, lw=0.8, alpha=0.6)
             axis.plot(i, row.rate / row.delta, ".", color=colour, ms=3)
         axis.axhline(1.0, color="black", lw=0.8)
-        axis.set(title=f"{part}: upper bound below the gap, rate over delta, {CONFIDENCE:.0%} limits", xticks=[])
+        axis.set(title=f"{part}: upper bound below the gap, rate over delta, {CONFIDENCE:.0%} limits")
         axis.set_yscale("symlog", linthresh=1)
+        axis.set_ylim(bottom=0)
+        starts = [i for i, row in enumerate(shown) if i == 0 or _group(row) != _group(shown[i - 1])]
+        axis.set_xticks(starts, [_group(shown[i]) for i in starts], rotation=90, fontsize=6)
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def _group(row: Row) -> str:
+    return f"{row.setting} {row.game}" if row.part in {"p", "crossfit"} else row.setting
 
 
 def summary(rows: Sequence[Row]) -> Table:

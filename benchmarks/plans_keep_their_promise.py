@@ -241,10 +241,15 @@ def trained(name: str, task: Task, trainer: Trainer, n_fit: int, n_reference: in
     even = 0.0 if readings.even is None else readings.even[:, 0].var(axis=0) / variance
     figures = Outlook(relative_gap=float(gap.mean()), residual=float(odd.mean()), r2=float(1 - (odd + even).mean()))
     s = (residual / variance**0.5).T @ (residual / variance**0.5)
-    rank = float(np.trace(s) ** 2 / (s**2).sum())
+    rank, spread = float(np.trace(s) ** 2 / (s**2).sum()), float(np.log(odd).std())
+    worst = float((odd / odd.mean()).max())
+    print(
+        f"{name}, p={task.p:.2g}: {figures}; rank {rank:.0f} of {task.n_targets}; over targets sd of log residual "
+        f"{spread:.2f}, the worst {worst:.1f} times the mean"
+    )
     return Trained(
         name=name, task=task, trainer=trainer, claim=claim, figures=figures,
-        truth=replace(figures, rank=rank, spread=float(np.log(odd).std())),
+        truth=replace(figures, rank=rank, spread=spread),
     )  # fmt: skip
 
 
@@ -295,7 +300,10 @@ def of_tasks(runs: int, rng: np.random.Generator) -> Iterator[Row]:
         every = [(0.1, 0.05), (0.1, 0.2)] if world.task.p == 0.5 else [(0.3, 0.05)]
         kinds = [
             *((Across.MEAN, *each, "figures", world.figures) for each in mean),
-            *((Across.MEAN, *each, "figures and rank", replace(world.figures, rank=world.truth.rank)) for each in mean),
+            *(
+                (Across.MEAN, *each, f"and rank {world.truth.rank:.0f}", replace(world.figures, rank=world.truth.rank))
+                for each in mean
+            ),
             *((Across.EVERY, *each, "figures", world.figures) for each in every),
         ]
         for across, epsilon, delta, name, outlook in kinds:
