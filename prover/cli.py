@@ -28,6 +28,7 @@ from typer.exceptions import TyperException
 
 from protocol import __version__, taskfile
 from protocol.errors import ArgumentError, AttributionProofsError, InternalError, StoreError
+from protocol.recipes import Loss, Optimiser, Precision, Schedule
 from protocol.task import ConstantColumns, Scaling, SeedPolicy, TargetKind, UnitKind
 from prover import cli_options as options
 from prover import inputs
@@ -136,7 +137,7 @@ def init(
         ConstantColumns | None,
         typer.Option(help="By default dropped from bundled sets, refused in files.", show_default=False),
     ] = None,
-    recipe: Annotated[str, typer.Option(help="ridge or logistic.")] = "ridge",
+    recipe: Annotated[str, typer.Option(help="ridge, logistic or sgd.")] = "ridge",
     l2: Annotated[
         float | None,
         typer.Option(
@@ -145,6 +146,30 @@ def init(
         ),
     ] = None,
     gradient_tolerance: Annotated[float, typer.Option(help="Where training stops (logistic).")] = 1e-8,
+    factory: Annotated[
+        str, typer.Option(help="Network of sgd: mlp, cnn, resnet9, or your own as package.module:function.")
+    ] = "mlp",
+    widths: Annotated[
+        str, typer.Option(metavar="N,N", help="Its hidden layers; by default 32 (mlp), 16,32 (cnn), 64 (resnet9).")
+    ] = "",
+    image: Annotated[str, typer.Option(metavar="C,H,W", help="The image that a row spells out (cnn, resnet9).")] = "",
+    loss: Annotated[
+        Loss | None,
+        typer.Option(help="By default cross-entropy (sgd); squared for a regression.", show_default=False),
+    ] = None,
+    optimiser: Annotated[Optimiser, typer.Option(help="How sgd steps.")] = Optimiser.MOMENTUM,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="By default 0.02, or 0.001 for adamw (sgd).", show_default=False)
+    ] = None,
+    momentum: Annotated[float | None, typer.Option(help="By default 0.9 (sgd).", show_default=False)] = None,
+    weight_decay: Annotated[float, typer.Option(help="Decay of all weights (sgd).")] = 0.0,
+    schedule: Annotated[Schedule, typer.Option(help="Of the learning rate (sgd).")] = Schedule.CONSTANT,
+    warmup_steps: Annotated[int, typer.Option(help="Steps of rising rates before it (sgd).")] = 0,
+    epochs: Annotated[int, typer.Option(help="Passes over the rows (sgd).")] = 20,
+    batch_size: Annotated[int, typer.Option(help="Rows in a step, those left out included (sgd).")] = 50,
+    precision: Annotated[Precision, typer.Option(help="Of the operands of products (sgd).")] = Precision.FP32,
+    flips: Annotated[bool, typer.Option("--flips", help="Mirror images half of the time (sgd).")] = False,
+    crop_padding: Annotated[int, typer.Option(help="Cut images out anew with so many zeros around (sgd).")] = 0,
     targets: Annotated[
         TargetKind | None, typer.Option(help="By default margin; prediction for a regression.", show_default=False)
     ] = None,
@@ -164,20 +189,26 @@ def init(
 ) -> None:
     """Write a commented task file, its ranges and tolerance proposed by a pilot run."""
     from prover import config, pilot
+    from prover.network_choices import NetworkChoices
     from prover.scores import write_file
 
     if out.exists() and not force:
         raise ArgumentError(f"{out}: expected no such file yet; choose another name, or --force to replace it")
     inputs.set_threads(threads)
+    network = NetworkChoices(
+        factory=factory, widths=widths, image=image, loss=loss, optimiser=optimiser, learning_rate=learning_rate,
+        momentum=momentum, weight_decay=weight_decay, schedule=schedule, warmup_steps=warmup_steps, epochs=epochs,
+        batch_size=batch_size, precision=precision, flips=flips, crop_padding=crop_padding,
+    )  # fmt: skip
     choices = config.Choices(
         data=data, target_column=target_column, contributor_column=contributor_column, units=units, n_train=n_train,
         n_test=n_test, split_seed=split_seed, scaling=scaling, constant_columns=constant_columns, recipe=recipe, l2=l2,
         gradient_tolerance=gradient_tolerance, kind=targets, n_targets=n_targets, average=average, p=p,
-        seed_policy=seed_policy, seed=seed,
+        seed_policy=seed_policy, seed=seed, network=network,
     )  # fmt: skip
     task, dataset = config.draft(choices)
     with Bars(shown=not quiet) as bars:
-        proposal = pilot.propose(task, dataset, device=device, watch=bars)
+        proposal = pilot.propose(task, dataset, device=device, watch=bars, factory=network.own)
     task = config.settled(task, lo=proposal.lo, hi=proposal.hi, tolerance=proposal.tolerance)
     write_file(out, lambda file: file.write(taskfile.render(task).encode("utf-8")), force=force)
     _say(f"task    {task.digest.hex()}")
@@ -199,6 +230,7 @@ def train(
     per_target: Annotated[bool, typer.Option("--per-target", help="Print the figures of every target.")] = False,
     device: options.Device = "cpu",
     threads: options.Threads = None,
+    factory: options.Factory = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Train, fit and sign a claim; goes on where an earlier run was stopped."""
@@ -213,7 +245,7 @@ def train(
     with Store(store) as state:
         path = inputs.data_path(task, data, task_file, state)
         state.set_task(task, path)
-        engine = local.prepare(task, data=path, device=device, n_threads=threads)
+        engine = local.prepare(task, data=path, device=device, n_threads=threads, factory=factory)
         with Bars(shown=not quiet) as bars:
             outcome = Campaign(state, task, engine, device=device, watch=bars).run(goal)
         committed = claiming.commit(outcome.fit.claim, outcome.fit.figures, state.signing_key())
@@ -246,6 +278,7 @@ def serve(
     max_retrainings: Annotated[int, typer.Option(min=1, help="Most trainings that one verifier may ask for.")] = 50_000,
     device: options.Device = "cpu",
     threads: options.Threads = None,
+    factory: options.Factory = None,
 ) -> None:
     """Prove the claim to whoever asks, over gRPC, until SIGTERM or Ctrl-C; nothing is lost by either."""
     import logging
@@ -266,7 +299,7 @@ def serve(
         task, committed = state.task(), state.claim()
         if committed is None:
             raise StoreError(f"store {store}: expected a claim, found none; run prover train first")
-        engine = local.prepare(task, data=data or state.data_path(), device=device, n_threads=threads)
+        engine = local.prepare(task, data=data or state.data_path(), device=device, n_threads=threads, factory=factory)
         served = honest(task=task, committed=committed, key=state.signing_key(), engine=engine, limits=limits)
 
         def tell(address: str) -> None:
@@ -346,6 +379,7 @@ def import_(
     ] = 400,
     device: options.Device = "cpu",
     threads: options.Threads = None,
+    factory: options.Factory = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Make scores from elsewhere the claim that this store proves."""
@@ -364,7 +398,7 @@ def import_(
         state.set_task(task, path)
         figures = guessed_figures()
         if check_retrainings:
-            engine = local.prepare(task, data=path, device=device, n_threads=threads)
+            engine = local.prepare(task, data=path, device=device, n_threads=threads, factory=factory)
             with Bars(shown=not quiet) as bars:
                 campaign = Campaign(state, task, engine, purpose=CHECK, device=device, watch=bars)
                 quality = campaign.judge(claim, check_retrainings)

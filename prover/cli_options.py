@@ -24,6 +24,14 @@ Threads: TypeAlias = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="Processor threads; by default, all cores. Does not affect outputs."),
 ]
+Factory: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--factory",
+        metavar="MODULE:FUNCTION",
+        help="Where the task's own network is imported from, if it has one; its source must have the task's digest.",
+    ),
+]
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]

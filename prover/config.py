@@ -7,19 +7,17 @@ task file, and hashed from there. Refuses to know what a pilot run finds (``prov
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from protocol.errors import ArgumentError
+from protocol.recipes import Logistic, Recipe, Ridge, Sgd
 from protocol.task import (
     ConstantColumns,
     Data,
-    Logistic,
     Numerics,
-    Recipe,
-    Ridge,
     Scaling,
     SeedPolicy,
     TargetKind,
@@ -29,6 +27,7 @@ from protocol.task import (
     Units,
 )
 from protocol.training import Dataset, Table, read_table, split
+from prover.network_choices import NetworkChoices
 
 MAX_DEFAULT_TRAIN = 1000
 MAX_DEFAULT_TARGETS = 200
@@ -48,11 +47,12 @@ _OPEN = 1e100  # stands for a range that a pilot run is still to propose
 class Choices:
     """What the user said; None where the default may decide.
 
-    data : ``sklearn:NAME`` or a file's path. recipe : ``ridge`` or ``logistic``. p : strictly between 0 and 1.
+    data : ``sklearn:NAME`` or a file's path. recipe : ``ridge``, ``logistic`` or ``sgd``. p : strictly between 0 and 1.
     n_train : by default two thirds of the rows, at most 1,000. n_test : by default all the others.
     l2 : by default 0.03 (ridge) or 0.001 (logistic) times n_train; 256 for ridge on the unscaled digits.
     kind : by default margin, or prediction for a regression. n_targets : by default 200 test rows or all.
-    scaling : by default standard; none for digits, whose pixels share a unit.
+    network : what sgd trains, and how.
+    scaling : by default standard; none for digits, whose pixels share a unit, but with sgd.
     constant_columns : by default dropped from a bundled set, refused in a file.
     """
 
@@ -68,6 +68,7 @@ class Choices:
     recipe: str = "ridge"
     l2: float | None = None
     gradient_tolerance: float = 1e-8
+    network: NetworkChoices = field(default_factory=NetworkChoices)
     kind: TargetKind | None = None
     n_targets: int | None = None
     average: bool = False
@@ -146,20 +147,26 @@ def _data(choices: Choices, table: Table, source: str) -> Data:
         n_test=n_test,
         split_seed=choices.split_seed,
         constant_columns=choices.constant_columns or (ConstantColumns.DROP if bundled else ConstantColumns.REFUSE),
-        scaling=choices.scaling or (Scaling.NONE if source == DIGITS else Scaling.STANDARD),
+        scaling=choices.scaling or _default_scaling(choices, source),
     )
 
 
 def _recipe(choices: Choices, data: Data) -> Recipe:
     l2 = choices.l2
+    if choices.recipe == Sgd.name:
+        return choices.network.recipe(data.n_classes)
     if choices.recipe not in _L2_PER_ROW:
-        raise ArgumentError(f"--recipe: expected {' or '.join(_L2_PER_ROW)}, got {choices.recipe!r}")
+        raise ArgumentError(f"--recipe: expected ridge, logistic or sgd, got {choices.recipe!r}")
     if l2 is None:
         unscaled_digits = data.source == DIGITS and data.scaling is Scaling.NONE and choices.recipe == Ridge.name
         l2 = _DIGITS_L2 if unscaled_digits else _L2_PER_ROW[choices.recipe] * data.n_train
     if choices.recipe == Ridge.name:
         return Ridge(l2=l2)
     return Logistic(l2=l2, gradient_tolerance=choices.gradient_tolerance)
+
+
+def _default_scaling(choices: Choices, source: str) -> Scaling:
+    return Scaling.NONE if source == DIGITS and choices.recipe != Sgd.name else Scaling.STANDARD
 
 
 def _n_targets(choices: Choices, n_test: int) -> int:

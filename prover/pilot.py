@@ -11,17 +11,22 @@ The pilot's subsets come from a fixed seed: the same command proposes the same t
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from jaxtyping import Float64
 from scipy import special
 
+from protocol.recipes import Logistic, Sgd
 from protocol.sampling import Draw, pairs, seed_from_integer
-from protocol.task import Logistic, TargetKind, Task
+from protocol.task import TargetKind, Task
 from protocol.training import Dataset, Trainer
+from protocol.training.networks import OwnFactory
 from prover.progress import Watcher, unwatched
 
 N_PILOT = 300
@@ -43,6 +48,10 @@ _FLOOR = {TargetKind.PROBABILITY: 0.0, TargetKind.LOSS: 0.0, TargetKind.SQUARED_
 _CEILING = {TargetKind.PROBABILITY: 1.0}
 
 
+MakeTrainer: TypeAlias = Callable[..., Trainer]
+"""The pilot's trainer, but for the arguments that are changed."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Proposal:
     """What a pilot proposes.
@@ -59,25 +68,34 @@ class Proposal:
     n_constant: int
 
 
-def propose(task: Task, dataset: Dataset, *, device: str = "cpu", watch: Watcher = unwatched) -> Proposal:
+def propose(
+    task: Task,
+    dataset: Dataset,
+    *,
+    device: str = "cpu",
+    watch: Watcher = unwatched,
+    factory: OwnFactory | None = None,
+) -> Proposal:
     """Return ranges and a tolerance from a pilot on ``task``, whose own are not looked at.
 
     Raises
     ------
     TrainingError
-        A training gave no number, or the device is not there.
+        A training gave no number, or the device is not there. ArgumentError: as of ``training.Trainer``.
     """
-    total = N_PILOT + N_REPEATED * len(_VARIANTS)
+    variants = _VARIANTS if isinstance(task.recipe, Sgd) else _VARIANTS + _VARIANTS_OF_AN_OPTIMUM
+    total = N_PILOT + N_REPEATED * len(variants)
     draw = Draw(seed=seed_from_integer("pilot", task.data.split_seed), design=pairs(N_PILOT, complements=False))
     outputs = np.empty((N_PILOT, task.n_targets))
-    trainer = Trainer(task, dataset, device=device)
+    trainer = functools.partial(Trainer, task=task, dataset=dataset, device=device, factory=factory)
+    plain = trainer()
     for start in range(0, N_PILOT, _CHUNK):
-        outputs[start : start + _CHUNK] = _raw(trainer, task, draw, start, min(start + _CHUNK, N_PILOT))
+        outputs[start : start + _CHUNK] = _raw(plain, task, draw, start, min(start + _CHUNK, N_PILOT))
         watch("pilot", min(start + _CHUNK, N_PILOT), total)
     lo, hi = _ranges(outputs, task.targets.kind)
     difference = 0.0
-    for k, variant in enumerate(_VARIANTS):
-        again = variant(task, dataset, device, draw)
+    for k, variant in enumerate(variants):
+        again = variant(task, dataset, trainer, draw)
         difference = max(difference, float(np.abs(again - outputs[:N_REPEATED]).max()))
         watch("pilot", N_PILOT + (k + 1) * N_REPEATED, total)
     tolerance = _rounded_up(max(SAFETY * difference, LEAST_TOLERANCE * float(np.median(hi - lo))))
@@ -90,23 +108,23 @@ def _raw(trainer: Trainer, task: Task, draw: Draw, start: int, stop: int) -> Flo
     return trainer.raw_outputs(draw.subsets(task, evaluations), draw.training_seeds(task, evaluations))
 
 
-def _in_sevens(task: Task, dataset: Dataset, device: str, draw: Draw) -> Float64[np.ndarray, "m t"]:
-    return _raw(Trainer(task, dataset, device=device, batch_size=7), task, draw, 0, N_REPEATED)
+def _in_sevens(task: Task, dataset: Dataset, trainer: MakeTrainer, draw: Draw) -> Float64[np.ndarray, "m t"]:
+    return _raw(trainer(batch_size=7), task, draw, 0, N_REPEATED)
 
 
-def _one_by_one(task: Task, dataset: Dataset, device: str, draw: Draw) -> Float64[np.ndarray, "m t"]:
-    return _raw(Trainer(task, dataset, device=device, batch_size=1), task, draw, 0, N_REPEATED)
+def _one_by_one(task: Task, dataset: Dataset, trainer: MakeTrainer, draw: Draw) -> Float64[np.ndarray, "m t"]:
+    return _raw(trainer(batch_size=1), task, draw, 0, N_REPEATED)
 
 
-def _on_one_thread(task: Task, dataset: Dataset, device: str, draw: Draw) -> Float64[np.ndarray, "m t"]:
+def _on_one_thread(task: Task, dataset: Dataset, trainer: MakeTrainer, draw: Draw) -> Float64[np.ndarray, "m t"]:
     n_threads = torch.get_num_threads()
     try:
-        return _raw(Trainer(task, dataset, device=device, n_threads=1), task, draw, 0, N_REPEATED)
+        return _raw(trainer(n_threads=1), task, draw, 0, N_REPEATED)
     finally:
         torch.set_num_threads(n_threads)
 
 
-def _rows_reversed(task: Task, dataset: Dataset, device: str, draw: Draw) -> Float64[np.ndarray, "m t"]:
+def _rows_reversed(task: Task, dataset: Dataset, trainer: MakeTrainer, draw: Draw) -> Float64[np.ndarray, "m t"]:
     """Add the training rows up in the other order."""
     backwards = dataclasses.replace(
         dataset,
@@ -114,18 +132,22 @@ def _rows_reversed(task: Task, dataset: Dataset, device: str, draw: Draw) -> Flo
         y_train=dataset.y_train[::-1].copy(),
         unit_of_row=dataset.unit_of_row[::-1].copy(),
     )
-    return _raw(Trainer(task, backwards, device=device), task, draw, 0, N_REPEATED)
+    return _raw(trainer(dataset=backwards), task, draw, 0, N_REPEATED)
 
 
-def _closer_to_the_optimum(task: Task, dataset: Dataset, device: str, draw: Draw) -> Float64[np.ndarray, "m t"]:
+def _closer_to_the_optimum(
+    task: Task, dataset: Dataset, trainer: MakeTrainer, draw: Draw
+) -> Float64[np.ndarray, "m t"]:
     """Stop a tenth as far from the optimum: rounding may cost another machine, or save it, a step."""
     recipe = task.recipe
     if isinstance(recipe, Logistic):
         recipe = dataclasses.replace(recipe, gradient_tolerance=recipe.gradient_tolerance / 10)
-    return _raw(Trainer(dataclasses.replace(task, recipe=recipe), dataset, device=device), task, draw, 0, N_REPEATED)
+    return _raw(trainer(task=dataclasses.replace(task, recipe=recipe)), task, draw, 0, N_REPEATED)
 
 
-_VARIANTS = (_in_sevens, _one_by_one, _on_one_thread, _rows_reversed, _closer_to_the_optimum)
+_VARIANTS = (_in_sevens, _one_by_one, _on_one_thread)
+_VARIANTS_OF_AN_OPTIMUM = (_rows_reversed, _closer_to_the_optimum)
+"""For recipes whose model is an optimum; the order of rows is part of what sgd trains."""
 
 
 def _ranges(

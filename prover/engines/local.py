@@ -17,6 +17,7 @@ from jaxtyping import Int64
 from protocol.sampling import Draw
 from protocol.task import Task
 from protocol.training import Dataset, Trainer, load
+from protocol.training.networks import OwnFactory, own_factory
 from prover.engines import Done, OnDone
 
 CHUNK_S = 0.5
@@ -32,12 +33,20 @@ class LocalEngine:
     Parameters
     ----------
     dataset : the task's own, from ``training.load``.
-    device, n_threads : as of ``training.Trainer``; do not affect outputs beyond the task's tolerance.
+    device, n_threads, factory : as of ``training.Trainer``; do not affect outputs beyond the task's tolerance.
     """
 
-    def __init__(self, task: Task, dataset: Dataset, *, device: str = "cpu", n_threads: int | None = None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        dataset: Dataset,
+        *,
+        device: str = "cpu",
+        n_threads: int | None = None,
+        factory: OwnFactory | None = None,
+    ) -> None:
         self._task = task
-        self._trainer = Trainer(task, dataset, device=device, n_threads=n_threads)
+        self._trainer = Trainer(task, dataset, device=device, n_threads=n_threads, factory=factory)
         self._turn = threading.Lock()
         self._chunk = FIRST_CHUNK
         self._max_chunk = min(MAX_CHUNK, max(MAX_CHUNK_BYTES // (task.n_units + 8 * task.n_targets), 2))
@@ -60,18 +69,25 @@ class LocalEngine:
         return Done(evaluations=chunk, outputs=outputs.values, n_clipped=outputs.n_clipped)
 
 
-def prepare(task: Task, *, data: Path | None, device: str = "cpu", n_threads: int | None = None) -> LocalEngine:
+def prepare(
+    task: Task, *, data: Path | None, device: str = "cpu", n_threads: int | None = None, factory: str | None = None
+) -> LocalEngine:
     """Return an engine, its data read and checked against the task's digest.
 
     Parameters
     ----------
     data : where the task's file is; None for a ``sklearn:`` set. Does not affect outputs: the digest decides.
 
+    factory : ``package.module:function`` of the user's own network, if the task has one; likewise.
+
     Raises
     ------
     DataError
         The data cannot be read, or are not the task's.
+    ArgumentError
+        The task's network is the user's own, and ``factory`` is not it.
     TrainingError
-        The device is not there.
+        The device is not there, or a network cannot be trained here.
     """
-    return LocalEngine(task, load(task, data), device=device, n_threads=n_threads)
+    own = own_factory(factory) if factory else None
+    return LocalEngine(task, load(task, data), device=device, n_threads=n_threads, factory=own)
