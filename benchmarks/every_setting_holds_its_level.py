@@ -14,7 +14,6 @@ Letters: B families, s siblings, rho; R runs.
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -42,6 +41,7 @@ from benchmarks.simulated import (
     judged,
     limits,
     linear_weights,
+    read_csv,
     readings_of,
     subsets_of,
     write_csv,
@@ -308,15 +308,6 @@ def _design(design: tuple[int, int, float]) -> str:
     return f"B={design[0]} s={design[1]} rho={design[2]:g}"
 
 
-def read_csv(path: Path) -> list[Row]:
-    """Return what an earlier run wrote; nothing where there is none."""
-    if not path.exists():
-        return []
-    kinds = {"gap": float, "delta": float, "runs": int, "missed": int, "rate": float, "low": float, "high": float}
-    with path.open(newline="") as file:
-        return [Row(**{k: kinds.get(k, str)(v) for k, v in line.items()}) for line in csv.DictReader(file)]
-
-
 def plot(rows: Sequence[Row], path: Path) -> None:
     """Rates of the upper bound over delta, part by part; a row that fails is red."""
     parts = list(dict.fromkeys(row.part for row in rows))
@@ -375,7 +366,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     measured = arguments.only.split(",")
-    rows = [row for row in read_csv(arguments.out / "settings.csv") if row.part not in measured]
+    rows = [row for row in read_csv(Row, arguments.out / "settings.csv") if row.part not in measured]
     for name in measured:
         found = list(PARTS[name](arguments.runs, np.random.default_rng(list(PARTS).index(name))))
         Console(width=200).print(summary(found))

@@ -14,7 +14,7 @@ import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float64
@@ -186,3 +186,16 @@ def write_csv(rows: Sequence[DataclassInstance], path: Path) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([field.name for field in fields(rows[0])])
         writer.writerows([[f"{v:.5g}" if isinstance(v, float) else v for v in astuple(row)] for row in rows])
+
+
+RowT = TypeVar("RowT", bound="DataclassInstance")
+
+
+def read_csv(kind: type[RowT], path: Path) -> list[RowT]:
+    """Return the rows that :func:`write_csv` wrote; none where there is no file."""
+    if not path.exists():
+        return []
+    parsers: dict[str, Callable[[str], object]] = {"str": str, "int": int, "float": float, "bool": "True".__eq__}
+    parse = {field.name: parsers[str(field.type)] for field in fields(kind)}
+    with path.open(newline="") as file:
+        return [kind(**{name: parse[name](text) for name, text in line.items()}) for line in csv.DictReader(file)]

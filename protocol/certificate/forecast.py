@@ -114,9 +114,10 @@ def missed(
     used = outlook.rank**0.5 if p == 0.5 and n_families >= RANK_FROM_FAMILIES else 1.0
     msw = (v - between) * _quantiles(n_w * outlook.rank)[:, None]
     if n_checks:  # as families.certify has it: MSW is not taken off, and Var f comes from the checks
-        msw, independent, error = np.zeros_like(msw[:, :1]), n_checks, np.sqrt((4 * v + 2 * rest**2) / n_checks)
-    else:  # one subset's share in Var f varies by about 2 g~ r + (even part)^2; siblings share rho of it
-        independent, error = n_families, np.sqrt((4 * v + 2 * rest**2) * (1 + (s - 1) * rho) / (s * n_families))
+        msw, independent, error = np.zeros_like(msw[:, :1]), n_checks, np.sqrt(share_variance(rest, rest) / n_checks)
+    else:  # siblings have rho of it in common
+        independent = n_families
+        error = np.sqrt(share_variance(v, rest) * (1 + (s - 1) * rho) / (s * n_families))
     spread = np.maximum(1 + error * _VARIANCE, 0.05)
     error = -bounds.t_quantile(alpha, independent - 1) * error
     expected = v + (s - 1) * between
@@ -142,6 +143,16 @@ def largest_passing(w: Values, e: Values, most: float, *, n_b: float, n_w: float
     constant = start**2 + (most * e) ** 2 - (most + w) ** 2
     root = -constant / (linear + np.sqrt(np.maximum(linear**2 - (rise**2 - 1) * constant, 0.0)))
     return np.where(e < 1, np.maximum(root, within), 0.0)
+
+
+def share_variance(beside: Values, rest: Values) -> Values:
+    """Return how much one reading's share in Var f varies, the claim being a control variate (THEORY 3.1).
+
+    beside : what is read beside the claim, as a share of Var f: at p = 1/2 the odd residual, elsewhere and in a checked
+        answer all that the claim leaves. rest : all that it leaves. For 2 g r + r^2 (and the even part's square)
+        Gaussian, and no more than without a control variate.
+    """
+    return np.asarray(np.minimum(4 * beside + 2 * rest**2, 2.0))
 
 
 @lru_cache(maxsize=1024)

@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from protocol.certificate import forecast, plan
-from protocol.certificate.families import certify, degrees_of_freedom, upper_bound_of
+from protocol.certificate.families import Checked, certify, degrees_of_freedom, upper_bound_of
 from protocol.certificate.forecast import Outlook
 from protocol.certificate.plan import Plan, Shape, best_within, retrainings_needed
 from protocol.certificate.terms import Across, Assurance
@@ -54,7 +54,7 @@ def test_power_is_how_often_simulated_mean_squares_give_a_bound_below_epsilon(
         used = rank**0.5 if p == 0.5 and n_families >= 15 else 1.0
         msb = (v + (s - 1) * between) * rng.chisquare(n_b * rank, n) / (n_b * rank)
         msw = (v - between) * rng.chisquare(n_w * rank, n) / (n_w * rank)
-        sd = np.sqrt((4 * v + 2 * rest**2) * (1 + (s - 1) * rho) / (s * n_families))
+        sd = np.sqrt(min(4 * v + 2 * rest**2, 2) * (1 + (s - 1) * rho) / (s * n_families))
         variance = np.maximum(1 + sd * rng.standard_normal(n), 0.05)
         error = np.full(n, stats.t.ppf(0.95, n_families - 1) * sd) / variance
         upper = upper_bound_of(
@@ -140,6 +140,24 @@ def test_an_honest_claim_is_accepted_as_often_as_promised(p: float) -> None:
     )
     assert one.first.power >= 0.9
     assert accepted >= stats.binom.ppf(FALSE_ALARM, runs, one.first.power)
+
+
+@pytest.mark.parametrize("audited", [False, True])
+@pytest.mark.parametrize("p", [0.5, 0.3])
+def test_the_error_of_var_f_is_expected_as_large_as_certificates_find_it(p: float, audited: bool) -> None:
+    """A checked answer is a whole output: its even part stands beside the claim, too."""
+    game = Polynomial(n_units=30, w1=0.72, w2=0.2, w3=0.08, p=p)
+    world = World(outputs=game.outputs, scores=game.best, p=p, n_families=200, n_siblings=2, rho=0.05)
+    rng, found = np.random.default_rng(2), []
+    for _ in range(60):
+        readings = world.readings(rng)
+        even = 0.0 if readings.even is None else readings.even[:, 0]
+        checked = Checked(outputs=readings.output[:, 0] + even, linear=readings.linear[:, 0], n_false=0)
+        made = certify(readings, delta=0.05, across=Across.MEAN, checked=checked if audited else None)
+        found.append((made.variance_error[0] / stats.t.ppf(0.95, 199)) ** 2 * 200 * (1 if audited else 2 / 1.05))
+    beside = np.full((1, 1, 1), 0.08 if p == 0.5 and not audited else 0.28)
+    expected = float(forecast.share_variance(beside, np.full((1, 1, 1), 0.28))[0, 0, 0])
+    assert 0.5 * expected < np.mean(found) < 1.1 * expected
 
 
 def test_targets_of_unlike_quality_cost_more_and_those_that_err_apart_less() -> None:
