@@ -39,8 +39,9 @@ from protocol.errors import ArgumentError
 from protocol.sampling import Draw
 from protocol.task import Task
 
-SHARES = {"S": 0.3, "t": 0.15, "tail": 0.05, "fourth moment": 0.1, "outside": 0.2, "variance": 0.2}
-"""How delta is split. Events: the test on B; Bernstein on A; no a beyond the tail; E|r|^4; P(|r| > b); every Var f."""
+SHARES = {"S": 0.15, "t": 0.1, "tail": 0.03, "fourth moment": 0.07, "outside": 0.5, "variance": 0.15}
+"""How delta is split. Events: the test on B; Bernstein on A; no a beyond the tail; E|r|^4; P(|r| > b); every Var f.
+What hides outside is the dearest part and the only one that falls with log(1/alpha) itself, not its root."""
 
 MIN_PAIRS = 20
 MIN_PILOT_PAIRS, PILOT_SHARE = 10, 0.1
