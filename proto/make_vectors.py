@@ -24,6 +24,7 @@ from protocol.claim import Claim, Figures
 from protocol.commitments import MerkleTree, PublicKey, SigningKey
 from protocol.encoding import PREFIX, Seed, canonical, digest
 from protocol.errors import Reason
+from protocol.numerics import Exact
 from protocol.recipes import Factory, Loss, Optimiser, Precision, Schedule, Sgd
 from protocol.sampling import (
     Design,
@@ -304,6 +305,18 @@ def own_network_task() -> Task:
     return replace(contributors_task(), recipe=recipe)
 
 
+def exact_task() -> Task:
+    """Return a task whose answers are held to the bit."""
+    task = sgd_task()
+    recipe = Sgd(
+        factory=Factory.MLP, factory_digest=b"", widths=(8, 16), image=(3, 6, 5), loss=Loss.SQUARED_HINGE,
+        optimiser=Optimiser.MOMENTUM, learning_rate=0.125, momentum=0.75, beta1=0.0, beta2=0.0, epsilon=0.0,
+        weight_decay=0.0, schedule=Schedule.CONSTANT, warmup_steps=0, epochs=4, batch_size=7, precision=Precision.FP32,
+        flips=False, crop_padding=0,
+    )  # fmt: skip
+    return replace(task, recipe=recipe, numerics=Exact(weight_bits=18, activation_bits=16, gradient_bits=21))
+
+
 def trees() -> list[dict[str, Any]]:
     """Return Merkle trees with every path: SPEC 4."""
     cases = []
@@ -318,7 +331,7 @@ def trees() -> list[dict[str, Any]]:
 def tasks() -> list[dict[str, Any]]:
     """Return tasks with their digests: SPEC 5."""
     tiny = made_up_task(average=True, n_targets=3, n_units=2, p_16=1)
-    cases = [made_up_task(), contributors_task(), tiny, sgd_task(), own_network_task()]
+    cases = [made_up_task(), contributors_task(), tiny, sgd_task(), own_network_task(), exact_task()]
     return [{"task": plain(task), "digest": task.digest.hex()} for task in cases]
 
 

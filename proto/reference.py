@@ -242,11 +242,18 @@ RECIPE_FIELDS: dict[str, dict[str, Callable[[Any], bytes]]] = {
 }
 
 
+NUMERICS_FIELDS: dict[str, dict[str, Callable[[Any], bytes]]] = {
+    "tolerance": {"tolerance": e_float},
+    "exact": {"weight_bits": e_int, "activation_bits": e_int, "gradient_bits": e_int},
+}
+
+
 def task_digest(task: Json) -> bytes:
     data, targets, recipe = task["data"], task["targets"], task["recipe"]
     parts = RECIPE_FIELDS[recipe["name"]]
     same(set(recipe), {"name", *parts}, "recipe")
-    same(task["numerics"]["profile"], "tolerance", "numeric profile")
+    profile = NUMERICS_FIELDS[task["numerics"]["profile"]]
+    same(set(task["numerics"]), {"profile", *profile}, "numeric profile")
     n_targets = 1 if targets["average"] else len(targets["rows"])
     return digest(
         "task",
@@ -275,7 +282,12 @@ def task_digest(task: Json) -> bytes:
         e_int(task["p_16"]),
         e_str(task["seed_policy"]),
         e_int(task["seed"]),
-        e_list([e_str("tolerance"), e_float(task["numerics"]["tolerance"])]),
+        e_list(
+            [
+                e_str(task["numerics"]["profile"]),
+                *(encode(task["numerics"][name]) for name, encode in profile.items()),
+            ]
+        ),
     )
 
 

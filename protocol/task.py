@@ -19,11 +19,12 @@ import numpy as np
 from jaxtyping import Float64
 
 from protocol.encoding import DIGEST_BYTES, Digest, Value, canonical, digest
+from protocol.numerics import Exact, Numerics, Profile, check_exact, check_sums
 from protocol.recipes import Logistic, Recipe, Ridge, Sgd, require
 
 __all__ = [
-    "HALF_16", "MAX_SEED", "MAX_TARGETS", "MAX_UNITS", "ConstantColumns", "Data", "Logistic", "Numerics", "Recipe",
-    "Ridge", "Scaling", "SeedPolicy", "Sgd", "TargetKind", "Targets", "Task", "UnitKind", "Units",
+    "HALF_16", "MAX_SEED", "MAX_TARGETS", "MAX_UNITS", "ConstantColumns", "Data", "Exact", "Logistic", "Numerics",
+    "Recipe", "Ridge", "Scaling", "SeedPolicy", "Sgd", "TargetKind", "Targets", "Task", "UnitKind", "Units",
 ]  # fmt: skip
 
 HALF_16 = 1 << 15
@@ -35,10 +36,16 @@ MAX_SEED = 2**63
 
 
 class Scaling(enum.Enum):
-    """What is done to the features, from all training rows, before any subset is taken."""
+    """What is done to the features, from all training rows, before any subset is taken.
+
+    standard  less the mean, over the standard deviation
+    range     less the middle of the range, over the least power of two that is no less than half of it: within
+              [-1, 1], and with nothing to be rounded differently on another machine
+    """
 
     NONE = "none"
     STANDARD = "standard"
+    RANGE = "range"
 
 
 class ConstantColumns(enum.Enum):
@@ -195,26 +202,6 @@ class Targets:
         return hash(canonical(self.fields))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Numerics:
-    """How exact an output is: the ``tolerance`` profile of stock floating point.
-
-    tolerance : largest honest |difference| between two computations of one output, in the
-        targets' unit. An answer further off than this is false (THEORY 7).
-    """
-
-    tolerance: float
-    profile = "tolerance"
-
-    def __post_init__(self) -> None:
-        holds = math.isfinite(self.tolerance) and self.tolerance >= 0
-        require(holds, "numerics.tolerance", "a number of at least 0", self.tolerance)
-
-    @property
-    def fields(self) -> Value:
-        return [self.profile, float(self.tolerance)]
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Task:
     """The statement: on these data, with this recipe, what do the units matter to these targets?
@@ -230,7 +217,7 @@ class Task:
     p_16: int
     seed_policy: SeedPolicy
     seed: int
-    numerics: Numerics
+    numerics: Profile
 
     def __post_init__(self) -> None:
         require(0 < self.p_16 < 1 << 16, "sampling.p", "a probability strictly between 0 and 1", self.p)
@@ -260,6 +247,23 @@ class Task:
             has = self.recipe.has_probabilities
             expected = f"margin or loss for recipe {self.recipe.name}, which has no probabilities"
             require(has, "targets.kind", expected, kind.value)
+        if isinstance(self.numerics, Exact):
+            self._check_exact(self.numerics)
+
+    def _check_exact(self, numerics: Exact) -> None:
+        """Refuse what has no exact form; the width of a row that is no image is the trainer's to check."""
+        check_exact(self.recipe, numerics, standard_scaling=self.data.scaling is Scaling.STANDARD)
+        if not isinstance(self.recipe, Sgd):
+            return
+        mean_of_values = self.data.n_classes == 0 and self.targets.average
+        require(not mean_of_values, "targets.average", "false for a regression with profile exact", "true")
+        check_sums(
+            self.recipe,
+            numerics,
+            n_features=max(math.prod(self.recipe.image), 1),
+            n_outputs=self.data.n_classes or 1,
+            n_averaged=len(self.targets.rows) if self.targets.average else 1,
+        )
 
     @property
     def p(self) -> float:

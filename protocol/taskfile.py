@@ -19,12 +19,12 @@ from pydantic import BaseModel, Field, ValidationError
 
 from protocol.encoding import DIGEST_BYTES, Digest
 from protocol.errors import TaskFileError
+from protocol.numerics import Exact, Numerics, Profile
 from protocol.recipefile import SECTIONS, RecipeSection, recipe_lines, recipe_of
 from protocol.task import (
     MAX_TARGETS,
     ConstantColumns,
     Data,
-    Numerics,
     Scaling,
     SeedPolicy,
     TargetKind,
@@ -55,7 +55,7 @@ class _Data(Section):
     n_test: Whole
     split_seed: Whole
     constant_columns: Annotated[Literal["refuse", "drop"], Field(description='"refuse" or "drop"')]
-    scaling: Annotated[Literal["none", "standard"], Field(description='"none" or "standard"')]
+    scaling: Annotated[Literal["none", "standard", "range"], Field(description='"none", "standard" or "range"')]
 
 
 class _Units(Section):
@@ -80,9 +80,21 @@ class _Sampling(Section):
     seed: Whole
 
 
-class _Numerics(Section):
-    profile: Annotated[Literal["tolerance"], Field(description='"tolerance"')]
+class _Tolerance(Section):
+    profile: Literal["tolerance"]
     tolerance: Number
+
+
+class _Exact(Section):
+    profile: Literal["exact"]
+    weight_bits: Whole
+    activation_bits: Whole
+    gradient_bits: Whole
+
+
+_NUMERICS: dict[str, type[Section]] = {"tolerance": _Tolerance, "exact": _Exact}
+_UNIONS = {"recipe": ("name", SECTIONS), "numerics": ("profile", _NUMERICS)}
+"""Sections of several kinds: the key that tells which, and the kinds."""
 
 
 class _File(Section):
@@ -92,7 +104,7 @@ class _File(Section):
     recipe: Annotated[RecipeSection, Field(discriminator="name", description="a section [recipe]")]
     targets: Annotated[_Targets, Field(description="a section [targets]")]
     sampling: Annotated[_Sampling, Field(description="a section [sampling]")]
-    numerics: Annotated[_Numerics, Field(description="a section [numerics]")]
+    numerics: Annotated[_Tolerance | _Exact, Field(discriminator="profile", description="a section [numerics]")]
 
 
 def parse(text: str) -> Task:
@@ -141,7 +153,8 @@ def render(task: Task) -> str:
         f"split_seed = {data.split_seed}",
         '# What to do about columns with one value on all rows: "refuse" or "drop".',
         f'constant_columns = "{data.constant_columns.value}"',
-        '# "none", or "standard" (mean 0, variance 1 over all training rows, before any subset is taken).',
+        '# "none", "standard" (mean 0, variance 1) or "range" (within [-1, 1], by a power of two), from all training',
+        "# rows, before any subset is taken.",
         f'scaling = "{data.scaling.value}"',
         "",
         "[units]",
@@ -172,12 +185,35 @@ def render(task: Task) -> str:
         f"seed = {task.seed}",
         "",
         "[numerics]",
-        "# Two honest computations of one output differ by at most tolerance, in the targets' unit; an answer",
-        "# further off is false.",
-        f'profile = "{task.numerics.profile}"',
-        f"tolerance = {number(task.numerics.tolerance)}",
+        *_numerics_lines(task.numerics),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _numerics_lines(numerics: Profile) -> list[str]:
+    if isinstance(numerics, Exact):
+        return [
+            "# Every honest computation gives the same bits; an answer with any other is false. Bits of a weight, an",
+            "# activation and a slope; fewer where a layer's sums would need more than 53.",
+            'profile = "exact"',
+            f"weight_bits = {numerics.weight_bits}",
+            f"activation_bits = {numerics.activation_bits}",
+            f"gradient_bits = {numerics.gradient_bits}",
+        ]
+    return [
+        "# Two honest computations of one output differ by at most tolerance, in the targets' unit; an answer",
+        "# further off is false.",
+        'profile = "tolerance"',
+        f"tolerance = {number(numerics.tolerance)}",
+    ]
+
+
+def _numerics(section: _Tolerance | _Exact) -> Profile:
+    if isinstance(section, _Tolerance):
+        return Numerics(tolerance=section.tolerance)
+    return Exact(
+        weight_bits=section.weight_bits, activation_bits=section.activation_bits, gradient_bits=section.gradient_bits
+    )
 
 
 def _task(file: _File) -> Task:
@@ -208,7 +244,7 @@ def _task(file: _File) -> Task:
         p_16=_p_16(sampling.p),
         seed_policy=SeedPolicy(sampling.seed_policy),
         seed=sampling.seed,
-        numerics=Numerics(tolerance=file.numerics.tolerance),
+        numerics=_numerics(file.numerics),
     )
 
 
@@ -230,19 +266,20 @@ def _raise_first(error: ValidationError) -> NoReturn:
     errors = error.errors(include_url=False, include_context=False)
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     path = [part for part in first["loc"] if isinstance(part, str)]
-    if len(path) > 1 and path[0] == "recipe":
+    if len(path) > 1 and path[0] in _UNIONS:
         tag = path.pop(1)
-        section: type[BaseModel] = SECTIONS[tag]
+        section: type[BaseModel] = _UNIONS[path[0]][1][tag]
     else:
         section = _section(path)
     key, got = ".".join(path), _shown(first["input"])
     field = section.model_fields.get(path[-1] if path else "")
-    if path[:1] == ["recipe"] and first["type"].startswith("union_tag"):
-        named = first["input"].get("name") if isinstance(first["input"], dict) else None
-        names = " or ".join(f'"{name}"' for name in SECTIONS)
-        raise TaskFileError(f"recipe.name: expected {names}, got {'nothing' if named is None else _shown(named)}")
+    if path and path[0] in _UNIONS and first["type"].startswith("union_tag"):
+        tag_key, kinds = _UNIONS[path[0]]
+        named = first["input"].get(tag_key) if isinstance(first["input"], dict) else None
+        names, shown = " or ".join(f'"{name}"' for name in kinds), "nothing" if named is None else _shown(named)
+        raise TaskFileError(f"{path[0]}.{tag_key}: expected {names}, got {shown}")
     if first["type"] == "extra_forbidden":
-        known = ", ".join(name for name in section.model_fields if name != "name")
+        known = ", ".join(name for name in section.model_fields if name not in {"name", "profile"})
         raise TaskFileError(f"{key}: unknown key; expected {known}")
     expected = (field.description if field else None) or first["msg"]
     if first["type"] == "missing":

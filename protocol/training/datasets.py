@@ -113,6 +113,8 @@ def split(table: Table, data: Data, kind: UnitKind) -> Dataset:
     x_train, x_test = features[train], features[test]
     if data.scaling is Scaling.STANDARD:
         x_train, x_test = _scaled(x_train, x_test)
+    elif data.scaling is Scaling.RANGE:
+        x_train, x_test = _ranged(x_train, x_test)
     unit_of_row, unit_names, contributor_of_unit = _units(table, train, kind, data.source)
     return Dataset(
         x_train=x_train,
@@ -152,6 +154,17 @@ def _scaled(
     varies = (x_train.min(axis=0) != x_train.max(axis=0)) & (deviation > 0)
     deviation = np.where(varies, deviation, 1.0)
     return (x_train - mean) / deviation, (x_test - mean) / deviation
+
+
+def _ranged(
+    x_train: Float64[np.ndarray, "n d"], x_test: Float64[np.ndarray, "q d"]
+) -> tuple[Float64[np.ndarray, "n d"], Float64[np.ndarray, "q d"]]:
+    # Halves first: the sum of two large numbers may overflow. A power of two divides without rounding.
+    middle = x_train.min(axis=0) / 2 + x_train.max(axis=0) / 2
+    most = np.abs(x_train - middle).max(axis=0)
+    fraction, exponent = np.frexp(np.maximum(most, np.finfo(np.float64).tiny))
+    power = np.ldexp(1.0, exponent - (fraction == 0.5))
+    return (x_train - middle) / power, (x_test - middle) / power
 
 
 def _units(

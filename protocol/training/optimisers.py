@@ -48,7 +48,7 @@ class Momentum:
     def step(self, add_gradients: AddGradients, rate: float, idle: Bool[Tensor, " m"] | None) -> None:
         """See :class:`Stepper`."""
         weights, velocity = self._weights, self._velocity
-        with _holding(idle, weights, velocity):
+        with holding(idle, weights, velocity):
             add_gradients(velocity, self._recipe.momentum)
             if self._recipe.weight_decay:
                 velocity.flat.add_(weights.flat, alpha=self._recipe.weight_decay)
@@ -66,7 +66,7 @@ class AdamW:
     def step(self, add_gradients: AddGradients, rate: float, idle: Bool[Tensor, " m"] | None) -> None:
         """See :class:`Stepper`."""
         recipe, weights, mean, square = self._recipe, self._weights, self._mean, self._square
-        with _holding(idle, weights, mean, square):
+        with holding(idle, weights, mean, square):
             add_gradients(self._gradient, 0.0)
             self._steps += 1.0 if idle is None else (~idle).cpu().to(torch.float64)
             mean.flat.lerp_(self._gradient.flat, 1 - recipe.beta1)
@@ -83,7 +83,7 @@ class AdamW:
 
 
 @contextmanager
-def _holding(idle: Bool[Tensor, " m"] | None, *held: Blocks) -> Iterator[None]:
+def holding(idle: Bool[Tensor, " m"] | None, *held: Blocks) -> Iterator[None]:
     """Put back, in the end, the numbers of idle models."""
     if idle is None:
         yield

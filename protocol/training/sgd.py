@@ -17,8 +17,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -27,10 +25,10 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from torch import Tensor
 
 from protocol.recipes import Factory, Schedule, Sgd
-from protocol.sampling import augmentations, initial_weights, row_order
-from protocol.training.augment import augmented
+from protocol.sampling import initial_weights
 from protocol.training.blocks import Blocks
 from protocol.training.losses import aims
+from protocol.training.minibatches import Minibatches
 from protocol.training.networks import OwnFactory, network
 from protocol.training.optimisers import stepper
 from protocol.training.perceptrons import Perceptrons
@@ -67,16 +65,6 @@ class Models(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Batch:
-    """Rows of a step: shared, or each model's; weights (m, b); idle models, None where there are none."""
-
-    x: Tensor
-    aim: Tensor
-    weight: Float32[Tensor, "m b"]
-    idle: Bool[Tensor, " m"] | None
-
-
 class SgdSolver:
     """Recipe ``sgd`` on any subset of units.
 
@@ -109,9 +97,10 @@ class SgdSolver:
         self._recipe, self._unit_of_row = recipe, unit_of_row
         self._x, self._x_target = x_train.to(torch.float32), x_target.to(torch.float32)
         # A regression is trained in standard units of all training rows, and read in its own.
-        self._mean, self._scale = (0.0, 1.0) if n_classes else (float(labels.mean()), float(labels.std(correction=0)))
-        aim = aims(labels, n_classes, recipe.loss) if n_classes else _standard(labels, self._mean, self._scale)
+        self._mean, self._scale = (0.0, 1.0) if n_classes else location_and_scale(labels)
+        aim = aims(labels, n_classes, recipe.loss) if n_classes else standard(labels, self._mean, self._scale)
         self._aim = aim.to(torch.float32)
+        self._batches = Minibatches(recipe, self._x, self._aim, lambda counts: 1 / counts)
         self._module = network(recipe, self._x.shape[1], self._aim.shape[1], own).to(self._x)
         self._shapes = [tuple(parameter.shape) for parameter in self._module.parameters()]
         self._model_bytes = 4 * (4 * sum(map(math.prod, self._shapes)) + 4 * self._activations())
@@ -148,63 +137,21 @@ class SgdSolver:
     def _trained(self, inside: Bool[Tensor, "m n"], seeds: Int64[np.ndarray, " m"]) -> Float64[Tensor, "m q c"]:
         models = self._begin(seeds)
         optimiser = stepper(self._recipe, models.weights)
-        n_steps = self._recipe.epochs * self._n_batches
         for step, batch in enumerate(self._batches(inside, seeds)):
             add_gradients = functools.partial(models.add_gradients, batch.x, batch.aim, batch.weight)
-            optimiser.step(add_gradients, learning_rate(self._recipe, step, n_steps), batch.idle)
+            rate = learning_rate(self._recipe, step, self._batches.n_steps)
+            optimiser.step(add_gradients, rate, batch.idle)
         return models.scores(self._x_target).to(torch.float64)
 
     def _begin(self, seeds: Int64[np.ndarray, " m"]) -> Models:
         weights = Blocks(self._shapes, len(seeds), torch.float32, self._x.device)
         different, which = np.unique(seeds, return_inverse=True)
         for j, ((name, _), block) in enumerate(zip(self._module.named_parameters(), weights.blocks, strict=True)):
-            first = np.stack([_first_values(name, block.shape[1:], int(seed), j) for seed in different])
+            first = np.stack([first_values(name, block.shape[1:], int(seed), j) for seed in different])
             block.copy_(torch.from_numpy(first)[which])
         if self._recipe.factory is Factory.MLP:
             return Perceptrons(weights, self._recipe.loss, self._recipe.precision)
         return Stacked(self._module, weights, self._recipe)
-
-    @property
-    def _n_batches(self) -> int:
-        return -(-len(self._x) // self._recipe.batch_size)
-
-    def _batches(self, inside: Bool[Tensor, "m n"], seeds: Int64[np.ndarray, " m"]) -> Iterator[_Batch]:
-        """Yield the batches of all epochs; the last of an epoch is filled up with rows of weight 0."""
-        m, n_batches, size = len(inside), self._n_batches, self._recipe.batch_size
-        shared = bool((seeds == seeds[0]).all())
-        for epoch in range(self._recipe.epochs):
-            order, moves = self._order(seeds[:1] if shared else seeds, epoch)
-            ordered = inside[:, order[0]] if shared else inside.gather(1, order)
-            ordered = _filled(ordered, n_batches * size).view(m, n_batches, size)
-            order = _filled(order, n_batches * size)
-            counts = ordered.sum(dim=2)
-            weights = (ordered / counts.clamp(min=1).unsqueeze(2)).transpose(0, 1).contiguous()
-            any_idle = (counts == 0).any(dim=0).tolist()
-            for k in range(n_batches):
-                rows = order[:, k * size : (k + 1) * size]
-                x, aim = self._x[rows], self._aim[rows]
-                if moves is not None:
-                    x = self._augmented(x, moves, rows)
-                idle = counts[:, k] == 0 if any_idle[k] else None
-                yield _Batch(x=x[0] if shared else x, aim=aim[0] if shared else aim, weight=weights[k], idle=idle)
-
-    def _order(self, seeds: Int64[np.ndarray, " s"], epoch: int) -> tuple[Int64[Tensor, "s n"], Tensor | None]:
-        """Return the order of the rows under each seed, and their augmentations if there are any."""
-        n, recipe, device = len(self._x), self._recipe, self._x.device
-        order = np.stack([_cached_order(int(seed), epoch, n) for seed in seeds])
-        if not recipe.flips and not recipe.crop_padding:
-            return torch.from_numpy(order).to(device), None
-        moves = np.stack([augmentations(int(seed), epoch, n, recipe.crop_padding) for seed in seeds])
-        return torch.from_numpy(order).to(device), torch.from_numpy(moves).to(device)
-
-    def _augmented(
-        self, x: Float32[Tensor, "s b d"], moves: Int64[Tensor, "s n 3"], rows: Int64[Tensor, "s b"]
-    ) -> Float32[Tensor, "s b d"]:
-        own = moves.gather(1, rows.unsqueeze(2).expand(-1, -1, 3)).flatten(0, 1)
-        if not self._recipe.flips:
-            own[:, 0] = 0
-        images = x.flatten(0, 1).unflatten(1, self._recipe.image)
-        return augmented(images, own, self._recipe.crop_padding).view_as(x)
 
 
 def learning_rate(recipe: Sgd, step: int, n_steps: int) -> float:
@@ -221,24 +168,22 @@ def learning_rate(recipe: Sgd, step: int, n_steps: int) -> float:
             return recipe.learning_rate
 
 
-def _standard(values: Float64[Tensor, " n"], mean: float, scale: float) -> Float64[Tensor, "n 1"]:
+def location_and_scale(values: Float64[Tensor, " n"]) -> tuple[float, float]:
+    """Return mean and standard deviation, the sums rounded once and so the same on every machine."""
+    numbers = values.tolist()
+    mean = math.fsum(numbers) / len(numbers)
+    return mean, math.sqrt(math.fsum((number - mean) ** 2 for number in numbers) / len(numbers))
+
+
+def standard(values: Float64[Tensor, " n"], mean: float, scale: float) -> Float64[Tensor, "n 1"]:
+    """Return what a regression aims at; a scale of 0 leaves zeros."""
     return ((values - mean) / (scale or 1.0)).unsqueeze(1)
 
 
-def _first_values(name: str, shape: tuple[int, ...], seed: int, parameter: int) -> Float32[np.ndarray, "*shape"]:
-    """Return where a parameter begins; see the head of this file."""
+def first_values(name: str, shape: tuple[int, ...], seed: int, parameter: int) -> Float64[np.ndarray, "*shape"]:
+    """Return where a parameter begins, before it is rounded; see the head of this file."""
     if len(shape) < 2:
-        return np.full(shape, float(name.rpartition(".")[2] == "weight"), dtype=np.float32)
+        return np.full(shape, float(name.rpartition(".")[2] == "weight"), dtype=np.float64)
     size = math.prod(shape)
     bound = math.sqrt(6.0 / (size // shape[0]))
-    return (bound * initial_weights(seed, parameter, size)).astype(np.float32).reshape(shape)
-
-
-@functools.lru_cache(maxsize=64)  # a seed that all share is asked for again by every tile of models
-def _cached_order(seed: int, epoch: int, n: int) -> Int64[np.ndarray, " n"]:
-    return row_order(seed, epoch, n)
-
-
-def _filled(x: Tensor, length: int) -> Tensor:
-    """Return ``x`` with zeros at the end of its rows."""
-    return torch.nn.functional.pad(x, (0, length - x.shape[1]))
+    return (bound * initial_weights(seed, parameter, size)).reshape(shape)

@@ -36,7 +36,7 @@ def outputs_from_scores(
     shape (m, T), float64, in the kind's unit.
     """
     values = _values(scores, labels, targets.kind, recipe)
-    return values.mean(dim=1, keepdim=True) if targets.average else values
+    return values.sum(dim=1, keepdim=True) / values.shape[1] if targets.average else values
 
 
 def _values(scores: Tensor, labels: Tensor, kind: TargetKind, recipe: Recipe) -> Float64[Tensor, "m q"]:

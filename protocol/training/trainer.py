@@ -16,9 +16,11 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from protocol.errors import InternalError, TrainingError
+from protocol.numerics import Exact
 from protocol.recipes import Logistic, Ridge, Sgd
 from protocol.task import Task
 from protocol.training.datasets import Dataset
+from protocol.training.exact import ExactSolver
 from protocol.training.logistic import LogisticSolver
 from protocol.training.losses import coded
 from protocol.training.networks import OwnFactory
@@ -209,6 +211,8 @@ class Trainer:
                 return _unique(
                     LogisticSolver(recipe, x_train, labels, n_classes, unit_of_row, task.n_units, x_target, task.p)
                 )
+            case Sgd() if isinstance(task.numerics, Exact):
+                return _seeded(ExactSolver(recipe, task.numerics, x_train, labels, n_classes, unit_of_row, x_target))
             case Sgd():
                 return _seeded(SgdSolver(recipe, x_train, labels, n_classes, unit_of_row, x_target, factory))
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from protocol.encoding import checked_digest
 from protocol.errors import MalformedMessage
+from protocol.numerics import Exact, Numerics, Profile
 from protocol.recipes import Logistic, Recipe, Ridge, Sgd
 from protocol.task import (
     ConstantColumns,
     Data,
-    Numerics,
     Scaling,
     SeedPolicy,
     TargetKind,
@@ -31,7 +31,11 @@ _CONSTANT_COLUMNS = {
     ConstantColumns.REFUSE: pb.CONSTANT_COLUMNS_REFUSE,
     ConstantColumns.DROP: pb.CONSTANT_COLUMNS_DROP,
 }
-_SCALING = {Scaling.NONE: pb.SCALING_NONE, Scaling.STANDARD: pb.SCALING_STANDARD}
+_SCALING = {
+    Scaling.NONE: pb.SCALING_NONE,
+    Scaling.STANDARD: pb.SCALING_STANDARD,
+    Scaling.RANGE: pb.SCALING_RANGE,
+}
 _UNIT_KIND = {UnitKind.ROW: pb.UNIT_KIND_ROW, UnitKind.CONTRIBUTOR: pb.UNIT_KIND_CONTRIBUTOR}
 _TARGET_KIND = {
     TargetKind.MARGIN: pb.TARGET_KIND_MARGIN,
@@ -52,7 +56,7 @@ def task_to_proto(task: Task) -> pb.Task:
         p_16=task.p_16,
         seed_policy=_SEED_POLICY[task.seed_policy],
         seed=task.seed,
-        numerics=pb.Numerics(tolerance=task.numerics.tolerance),
+        numerics=_numerics_to_proto(task.numerics),
     )
     match task.recipe:
         case Ridge(l2=l2):
@@ -147,7 +151,23 @@ def _targets_from_proto(message: pb.Targets) -> Targets:
     )
 
 
-def _numerics_from_proto(message: pb.Numerics) -> Numerics:
-    if message.WhichOneof("profile") != "tolerance":
-        raise MalformedMessage("numerics: expected a profile, tolerance, got none")
-    return Numerics(tolerance=message.tolerance)
+def _numerics_to_proto(numerics: Profile) -> pb.Numerics:
+    if isinstance(numerics, Numerics):
+        return pb.Numerics(tolerance=numerics.tolerance)
+    bits = (numerics.weight_bits, numerics.activation_bits, numerics.gradient_bits)
+    return pb.Numerics(exact=pb.Exact(weight_bits=bits[0], activation_bits=bits[1], gradient_bits=bits[2]))
+
+
+def _numerics_from_proto(message: pb.Numerics) -> Profile:
+    match message.WhichOneof("profile"):
+        case "tolerance":
+            return Numerics(tolerance=message.tolerance)
+        case "exact":
+            exact = message.exact
+            return Exact(
+                weight_bits=exact.weight_bits,
+                activation_bits=exact.activation_bits,
+                gradient_bits=exact.gradient_bits,
+            )
+        case _:
+            raise MalformedMessage("numerics: expected a profile, tolerance or exact, got none")

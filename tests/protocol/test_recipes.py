@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from protocol.errors import TaskFileError
+from protocol.numerics import Exact
 from protocol.recipes import Factory, Loss, Optimiser, Precision, Ridge, Schedule, Sgd, digest_of_factory
 from protocol.task import TargetKind
 from protocol.taskfile import parse, render
+from protocol.wire.task_codec import task_from_proto, task_to_proto
 from tests.protocol.test_task import CLASSES
 
 SGD = Sgd(
@@ -121,3 +123,30 @@ def test_a_file_that_lacks_one_of_sgds_keys_names_it() -> None:
 
 def test_a_custom_factorys_name_is_its_source() -> None:
     assert digest_of_factory(b"def make(): ...") != digest_of_factory(b"def make(): pass")
+
+
+def test_the_exact_profile_survives_the_file_and_the_wire_and_each_of_its_bits_is_hashed() -> None:
+    recipe = dataclasses.replace(SGD, loss=Loss.SQUARED, schedule=Schedule.CONSTANT, widths=(8,))
+    plain = dataclasses.replace(CLASSES, recipe=recipe)
+    tasks = [plain] + [
+        dataclasses.replace(plain, numerics=Exact(**bits))
+        for bits in ({}, {"weight_bits": 19}, {"activation_bits": 17}, {"gradient_bits": 21})
+    ]
+    for task in tasks:
+        assert parse(render(task)) == task
+        assert task_from_proto(task_to_proto(task)) == task
+    assert len({task.digest for task in tasks}) == len(tasks)
+    assert tasks[1].numerics.tolerance == 0.0
+    text = render(tasks[1])
+    with pytest.raises(TaskFileError, match=r'^numerics\.profile: expected "tolerance" or "exact", got \'exakt\''):
+        parse(text.replace('"exact"', '"exakt"'))
+    with pytest.raises(
+        TaskFileError, match=r"^numerics\.tolerance: unknown key; expected weight_bits, activation_bits"
+    ):
+        parse(text + "tolerance = 0.0\n")
+
+
+@pytest.mark.parametrize("changes", [{"weight_bits": 7}, {"activation_bits": 8}, {"gradient_bits": 41}])
+def test_bits_that_no_format_has_are_refused(changes: dict[str, int]) -> None:
+    with pytest.raises(TaskFileError, match=r"numerics\.\w+_bits: expected a whole number from \d to 40, got"):
+        Exact(**changes)

@@ -53,12 +53,14 @@ class _ScalingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Scaling.Value
     SCALING_UNSPECIFIED: _Scaling.ValueType  # 0
     SCALING_NONE: _Scaling.ValueType  # 1
     SCALING_STANDARD: _Scaling.ValueType  # 2
+    SCALING_RANGE: _Scaling.ValueType  # 3
 
 class Scaling(_Scaling, metaclass=_ScalingEnumTypeWrapper): ...
 
 SCALING_UNSPECIFIED: Scaling.ValueType  # 0
 SCALING_NONE: Scaling.ValueType  # 1
 SCALING_STANDARD: Scaling.ValueType  # 2
+SCALING_RANGE: Scaling.ValueType  # 3
 Global___Scaling: _TypeAlias = Scaling  # noqa: Y015
 
 class _UnitKind:
@@ -1002,21 +1004,50 @@ class Numerics(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TOLERANCE_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
     tolerance: _builtins.float
+    @_builtins.property
+    def exact(self) -> Global___Exact: ...
     def __init__(
         self,
         *,
         tolerance: _builtins.float = ...,
+        exact: Global___Exact | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["profile", b"profile", "tolerance", b"tolerance"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["exact", b"exact", "profile", b"profile", "tolerance", b"tolerance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["profile", b"profile", "tolerance", b"tolerance"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exact", b"exact", "profile", b"profile", "tolerance", b"tolerance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_profile: _TypeAlias = _typing.Literal["tolerance"]  # noqa: Y015
+    _WhichOneofReturnType_profile: _TypeAlias = _typing.Literal["tolerance", "exact"]  # noqa: Y015
     _WhichOneofArgType_profile: _TypeAlias = _typing.Literal["profile", b"profile"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_profile) -> _WhichOneofReturnType_profile | None: ...
 
 Global___Numerics: _TypeAlias = Numerics  # noqa: Y015
+
+@_typing.final
+class Exact(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEIGHT_BITS_FIELD_NUMBER: _builtins.int
+    ACTIVATION_BITS_FIELD_NUMBER: _builtins.int
+    GRADIENT_BITS_FIELD_NUMBER: _builtins.int
+    weight_bits: _builtins.int
+    activation_bits: _builtins.int
+    gradient_bits: _builtins.int
+    def __init__(
+        self,
+        *,
+        weight_bits: _builtins.int = ...,
+        activation_bits: _builtins.int = ...,
+        gradient_bits: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation_bits", b"activation_bits", "gradient_bits", b"gradient_bits", "weight_bits", b"weight_bits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Exact: _TypeAlias = Exact  # noqa: Y015
 
 @_typing.final
 class Matrix(_message.Message):

@@ -57,6 +57,21 @@ def test_units_by_row_know_their_contributors() -> None:
     assert dataset.contributor_of_unit == tuple(WHO[row] for row in rows)
 
 
+def test_a_range_is_centred_and_divided_by_a_power_of_two() -> None:
+    table = tasks.table()
+    plain = split(table, tasks.data_of(table), UnitKind.ROW)
+    ranged = split(table, tasks.data_of(table, scaling=Scaling.RANGE), UnitKind.ROW)
+    for column in range(plain.x_train.shape[1]):
+        x, scaled = plain.x_train[:, column], ranged.x_train[:, column]
+        power = (x.max() - x.min()) / (scaled.max() - scaled.min())
+        assert 0.5 < np.abs(scaled).max() <= 1.0
+        assert abs(np.log2(power) - round(np.log2(power))) < 1e-9
+        assert abs(scaled.max() + scaled.min()) < 1e-12
+        np.testing.assert_allclose(
+            ranged.x_test[:, column] - scaled[0], (plain.x_test[:, column] - x[0]) / power, atol=1e-12
+        )
+
+
 def test_scaling_uses_all_training_rows_and_no_test_row() -> None:
     table = tasks.table()
     plain = split(table, tasks.data_of(table), UnitKind.ROW)

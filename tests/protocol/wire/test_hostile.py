@@ -177,7 +177,7 @@ def _task(change: Callable[[pb.Task], object]) -> pb.Task:
         (lambda m: m.ClearField("numerics"), "task: expected numerics, got none"),
         (lambda m: m.numerics.ClearField("profile"), "numerics: expected a profile"),
         (lambda m: setattr(m, "seed_policy", 0), r"task seed_policy: expected one of \[1, 2\], got 0"),
-        (lambda m: setattr(m.data, "scaling", 9), r"data.scaling: expected one of \[1, 2\], got 9"),
+        (lambda m: setattr(m.data, "scaling", 9), r"data.scaling: expected one of \[1, 2, 3\], got 9"),
         (lambda m: setattr(m, "p_16", 0), "task: sampling.p: expected a probability strictly between 0 and 1"),
         (lambda m: setattr(m, "seed", 2**63), "task: sampling.seed: expected an integer from 0 to 2.63 - 1"),
         (lambda m: setattr(m.data, "digest", b"short"), "data.digest: expected 32 bytes, got 5"),
