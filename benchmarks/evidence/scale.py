@@ -26,7 +26,7 @@ class Scale:
 
 
 FULL = Scale(
-    n_runs=2000, budget=120_000, crossfit_runs=400, crossfit_budget=80_000,
+    n_runs=2000, budget=120_000, crossfit_runs=300, crossfit_budget=80_000,
     ridge=Effort(n_train=1000, n_fit=12_000, n_reference=50_000),
     logistic=Effort(n_train=300, n_fit=6000, n_reference=30_000),
 )  # fmt: skip
