@@ -51,7 +51,7 @@ PACKAGES = (
     "verifier",
     *(f"protocol{p}" for p in ("", "/training", "/wire", "/session", "/certificate", "/commitments")),
 )
-MODULES = ("sampling", "harmonic", "claim", "taskfile", "task", "encoding", "errors")
+MODULES = ("sampling", "harmonic", "claim", "taskfile", "task", "numerics", "recipes", "encoding", "errors")
 
 
 def lint_imports(project: Path) -> subprocess.CompletedProcess[str]:
