@@ -39,7 +39,7 @@ def cost(scale: Scale, out: Path) -> None:
     """cost.csv, cost_slopes.csv and cost.png: retrainings against epsilon, N and R^2."""
     settings = cost_follows_the_residual.settings()
     if scale.n_runs == QUICK.n_runs:
-        settings = [setting for setting in settings if setting.value in {0.1, 0.02, 100.0, 300.0, 0.9, 0.99}]
+        settings = [setting for setting in settings if setting.value in {0.1, 0.02, 0.01, 100.0, 300.0, 0.9, 0.99}]
     found = [
         row
         for setting in settings
