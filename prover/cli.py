@@ -146,6 +146,9 @@ def init(
         ),
     ] = None,
     gradient_tolerance: Annotated[float, typer.Option(help="Where training stops (logistic).")] = 1e-8,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Arithmetic that is the same to the bit on every machine (sgd, mlp).")
+    ] = False,
     factory: Annotated[
         str, typer.Option(help="Network of sgd: mlp, cnn, resnet9, or your own as package.module:function.")
     ] = "mlp",
@@ -155,11 +158,14 @@ def init(
     image: Annotated[str, typer.Option(metavar="C,H,W", help="The image that a row spells out (cnn, resnet9).")] = "",
     loss: Annotated[
         Loss | None,
-        typer.Option(help="By default cross-entropy (sgd); squared for a regression.", show_default=False),
+        typer.Option(
+            help="By default cross-entropy; squared for a regression; squared-hinge with --exact.", show_default=False
+        ),
     ] = None,
     optimiser: Annotated[Optimiser, typer.Option(help="How sgd steps.")] = Optimiser.MOMENTUM,
     learning_rate: Annotated[
-        float | None, typer.Option(help="By default 0.02, or 0.001 for adamw (sgd).", show_default=False)
+        float | None,
+        typer.Option(help="By default 0.02, 0.005 for squared losses, 0.001 for adamw.", show_default=False),
     ] = None,
     momentum: Annotated[float | None, typer.Option(help="By default 0.9 (sgd).", show_default=False)] = None,
     weight_decay: Annotated[float, typer.Option(help="Decay of all weights (sgd).")] = 0.0,
@@ -204,7 +210,7 @@ def init(
         data=data, target_column=target_column, contributor_column=contributor_column, units=units, n_train=n_train,
         n_test=n_test, split_seed=split_seed, scaling=scaling, constant_columns=constant_columns, recipe=recipe, l2=l2,
         gradient_tolerance=gradient_tolerance, kind=targets, n_targets=n_targets, average=average, p=p,
-        seed_policy=seed_policy, seed=seed, network=network,
+        seed_policy=seed_policy, seed=seed, network=network, exact=exact,
     )  # fmt: skip
     task, dataset = config.draft(choices)
     with Bars(shown=not quiet) as bars:
@@ -217,6 +223,39 @@ def init(
     if proposal.n_constant:
         _complain(f"warning: {proposal.n_constant} targets do not vary: nothing can be attributed there")
     _say(f"wrote   {out}; next: prover train {out} --store DIR")
+
+
+@app.command()
+@_command
+def calibrate(
+    task_file: Annotated[Path, typer.Argument(metavar="TASK", help="A task file, from prover init.")],
+    data: options.DataFile = None,
+    subsets: Annotated[int, typer.Option(min=1, max=100_000, help="Subsets to train again in every way.")] = 50,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write the task there with the tolerance proposed.")
+    ] = None,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
+    factory: options.Factory = None,
+    force: options.Force = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Measure how far honest trainings of one subset lie apart, here, and propose the task's tolerance."""
+    from prover import calibration, config, report
+    from prover.scores import write_file
+
+    task = inputs.read_task(task_file)
+    inputs.set_threads(threads)
+    with Bars(shown=not quiet) as bars:
+        found, tolerance = calibration.calibrate(
+            task, inputs.data_beside(task, data, task_file), n=subsets, device=device, factory=factory, watch=bars
+        )
+    Console(soft_wrap=True).print(report.differences_table(found))
+    _say(f"task    {report.tolerance_line(task, tolerance)}")
+    if out is not None:
+        calibrated = config.settled(task, lo=task.targets.lo, hi=task.targets.hi, tolerance=tolerance)
+        write_file(out, lambda file: file.write(taskfile.render(calibrated).encode("utf-8")), force=force)
+        _say(f"wrote   {out}; task {calibrated.digest.hex()}")
 
 
 @app.command()

@@ -17,6 +17,7 @@ from protocol.recipes import Logistic, Recipe, Ridge, Sgd
 from protocol.task import (
     ConstantColumns,
     Data,
+    Exact,
     Numerics,
     Scaling,
     SeedPolicy,
@@ -51,8 +52,8 @@ class Choices:
     n_train : by default two thirds of the rows, at most 1,000. n_test : by default all the others.
     l2 : by default 0.03 (ridge) or 0.001 (logistic) times n_train; 256 for ridge on the unscaled digits.
     kind : by default margin, or prediction for a regression. n_targets : by default 200 test rows or all.
-    network : what sgd trains, and how.
-    scaling : by default standard; none for digits, whose pixels share a unit, but with sgd.
+    exact : whether answers are held to the bit. network : what sgd trains, and how.
+    scaling : by default standard; none for digits, whose pixels share a unit, but with sgd; range where exact.
     constant_columns : by default dropped from a bundled set, refused in a file.
     """
 
@@ -68,6 +69,7 @@ class Choices:
     recipe: str = "ridge"
     l2: float | None = None
     gradient_tolerance: float = 1e-8
+    exact: bool = False
     network: NetworkChoices = field(default_factory=NetworkChoices)
     kind: TargetKind | None = None
     n_targets: int | None = None
@@ -117,15 +119,16 @@ def draft(choices: Choices) -> tuple[Task, Dataset]:
         p_16=_p_16(choices.p),
         seed_policy=choices.seed_policy,
         seed=0 if choices.seed_policy is SeedPolicy.PER_SUBSET else choices.seed,
-        numerics=Numerics(tolerance=0.0),
+        numerics=Exact() if choices.exact else Numerics(tolerance=0.0),
     )
     return task, dataset
 
 
 def settled(task: Task, *, lo: np.ndarray, hi: np.ndarray, tolerance: float) -> Task:
-    """Return ``task`` with its ranges, each of shape (T,), and its tolerance."""
+    """Return ``task`` with its ranges, each of shape (T,), and its tolerance, which an exact task has none of."""
     targets = dataclasses.replace(task.targets, lo=lo, hi=hi)
-    return dataclasses.replace(task, targets=targets, numerics=Numerics(tolerance=tolerance))
+    numerics = task.numerics if isinstance(task.numerics, Exact) else Numerics(tolerance=tolerance)
+    return dataclasses.replace(task, targets=targets, numerics=numerics)
 
 
 def _data(choices: Choices, table: Table, source: str) -> Data:
@@ -154,7 +157,7 @@ def _data(choices: Choices, table: Table, source: str) -> Data:
 def _recipe(choices: Choices, data: Data) -> Recipe:
     l2 = choices.l2
     if choices.recipe == Sgd.name:
-        return choices.network.recipe(data.n_classes)
+        return choices.network.recipe(data.n_classes, exact=choices.exact)
     if choices.recipe not in _L2_PER_ROW:
         raise ArgumentError(f"--recipe: expected ridge, logistic or sgd, got {choices.recipe!r}")
     if l2 is None:
@@ -166,6 +169,8 @@ def _recipe(choices: Choices, data: Data) -> Recipe:
 
 
 def _default_scaling(choices: Choices, source: str) -> Scaling:
+    if choices.exact:
+        return Scaling.RANGE
     return Scaling.NONE if source == DIGITS and choices.recipe != Sgd.name else Scaling.STANDARD
 
 

@@ -47,6 +47,11 @@ def data_path(task: Task, given: Path | None, task_file: Path, state: Store) -> 
     return given or state.data_path() or task_file.parent / task.data.source
 
 
+def data_beside(task: Task, given: Path | None, task_file: Path) -> Path | None:
+    """Return where the task's data file lies without a store: where the user says, or beside the task file."""
+    return None if task.data.source.startswith("sklearn:") else given or task_file.parent / task.data.source
+
+
 def unit_names(task: Task, scores: Path, data: Path | None) -> tuple[str, ...]:
     """Return the names that a .csv says units by; the other kinds have none."""
     if scores.suffix != ".csv":

@@ -12,7 +12,8 @@ from protocol.recipes import Factory, Loss, Optimiser, Precision, Schedule, Sgd
 from protocol.training.networks import OwnFactory, own_factory
 
 _DEFAULT_WIDTHS = {Factory.MLP: (32,), Factory.CNN: (16, 32), Factory.RESNET9: (64,), Factory.CUSTOM: ()}
-_LEARNING_RATE = {Optimiser.MOMENTUM: 0.02, Optimiser.ADAMW: 1e-3}
+_LEARNING_RATE = {Loss.CROSS_ENTROPY: 0.02, Loss.SQUARED: 0.005, Loss.SQUARED_HINGE: 0.005}
+_ADAMW_LEARNING_RATE = 1e-3
 _MOMENTUM, _BETA1, _BETA2, _EPSILON = 0.9, 0.9, 0.999, 1e-8
 
 
@@ -22,8 +23,9 @@ class NetworkChoices:
 
     factory : ``mlp``, ``cnn``, ``resnet9``, or the user's own as ``package.module:function``.
     widths, image : whole numbers with commas between; ``""`` for the default, and for no image.
-    loss : by default cross-entropy; squared for a regression.
-    learning_rate : by default 0.02 (momentum) or 0.001 (adamw). momentum : by default 0.9, and 0 for adamw.
+    loss : by default cross-entropy; squared for a regression; squared-hinge where exact.
+    learning_rate : by default 0.02, 0.005 for squared losses, or 0.001 for adamw.
+    momentum : by default 0.9, and 0 for adamw.
     """
 
     factory: str = "mlp"
@@ -47,8 +49,8 @@ class NetworkChoices:
         """The user's own factory, found and hashed; None for ours. Raises ArgumentError where there is none."""
         return own_factory(self.factory) if ":" in self.factory else None
 
-    def recipe(self, n_classes: int) -> Sgd:
-        """Return the recipe for so many classes, 0 for a regression.
+    def recipe(self, n_classes: int, *, exact: bool = False) -> Sgd:
+        """Return the recipe for so many classes, 0 for a regression, in the exact profile or not.
 
         Raises
         ------
@@ -57,7 +59,8 @@ class NetworkChoices:
         """
         own, adamw = self.own, self.optimiser is Optimiser.ADAMW
         factory = Factory.CUSTOM if own else _ours(self.factory)
-        rate = _LEARNING_RATE[self.optimiser] if self.learning_rate is None else self.learning_rate
+        loss = self.loss or (_default_loss(exact) if n_classes else Loss.SQUARED)
+        rate = _ADAMW_LEARNING_RATE if adamw else _LEARNING_RATE[loss]
         momentum = (0.0 if adamw else _MOMENTUM) if self.momentum is None else self.momentum
         image = _numbers("--image", self.image) if self.image else (0, 0, 0)
         if len(image) != 3:
@@ -67,9 +70,9 @@ class NetworkChoices:
             factory_digest=own.digest if own else b"",
             widths=_numbers("--widths", self.widths) if self.widths else _DEFAULT_WIDTHS[factory],
             image=(image[0], image[1], image[2]),
-            loss=self.loss or (Loss.CROSS_ENTROPY if n_classes else Loss.SQUARED),
+            loss=loss,
             optimiser=self.optimiser,
-            learning_rate=rate,
+            learning_rate=rate if self.learning_rate is None else self.learning_rate,
             momentum=momentum,
             beta1=_BETA1 if adamw else 0.0,
             beta2=_BETA2 if adamw else 0.0,
@@ -83,6 +86,10 @@ class NetworkChoices:
             flips=self.flips,
             crop_padding=self.crop_padding,
         )
+
+
+def _default_loss(exact: bool) -> Loss:
+    return Loss.SQUARED_HINGE if exact else Loss.CROSS_ENTROPY
 
 
 def _ours(name: str) -> Factory:

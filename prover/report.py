@@ -12,7 +12,9 @@ from jaxtyping import Float64
 from rich.table import Table
 
 from protocol.claim import Figures
+from protocol.numerics import Exact
 from protocol.task import Task
+from prover.calibration import Difference
 from prover.campaign import MAX_CLIPPED, TRAIN, Goal, Outcome
 from prover.fitting.heldout import Quality
 from prover.store import Store
@@ -37,6 +39,24 @@ def clipped_warning(clipped: float) -> str | None:
         f"(more than {100 * MAX_CLIPPED:g}%): the clipped function is the one that is attributed; "
         "prover init proposes wider ranges"
     )
+
+
+def differences_table(found: tuple[Difference, ...]) -> Table:
+    """Return what each way of training changed."""
+    table = Table(title="trained again, largest |difference| of an output", title_justify="left")
+    table.add_column("way")
+    table.add_column("difference", justify="right")
+    for difference in found:
+        table.add_row(difference.way, f"{difference.largest:.3g}")
+    return table
+
+
+def tolerance_line(task: Task, proposed: float) -> str:
+    """Return the tolerance to propose beside the task's own."""
+    if isinstance(task.numerics, Exact):
+        return "exact: every way gave the same bits, and the tolerance is 0"
+    share = proposed / float(np.median(task.targets.width))
+    return f"tolerance {task.numerics.tolerance:g}; proposed {proposed:g}, {share:.2g} of the median range"
 
 
 def goal_line(outcome: Outcome, goal: Goal) -> str:

@@ -10,10 +10,11 @@ import pytest
 
 from protocol import taskfile
 from protocol.errors import ArgumentError, TaskFileError
+from protocol.numerics import Exact
 from protocol.recipes import Factory, Loss, Optimiser, Sgd
 from protocol.sampling import Draw, pairs, seed_from_integer
 from protocol.task import Scaling, TargetKind
-from prover import pilot
+from prover import calibration, pilot
 from prover.config import Choices, draft, settled
 from prover.engines.local import prepare
 from prover.network_choices import NetworkChoices
@@ -84,9 +85,28 @@ def test_a_network_of_the_users_own_goes_from_init_to_training(own: str, monkeyp
 
 def test_the_pilot_of_an_sgd_covers_other_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pilot, "N_PILOT", 40)
-    monkeypatch.setattr(pilot, "N_REPEATED", 8)
+    monkeypatch.setattr(calibration, "N_REPEATED", 8)
     task, dataset = draft(Choices(data="sklearn:iris", recipe="sgd", n_targets=10, network=NetworkChoices(epochs=5)))
     proposal = pilot.propose(task, dataset)
     assert proposal.n_constant == 0
     assert 0 < proposal.tolerance < 0.01 * float(np.median(proposal.hi - proposal.lo))
-    assert proposal.tolerance >= 100 * proposal.difference
+    assert proposal.tolerance >= 10 * proposal.difference > 0
+
+
+def test_an_exact_task_is_scaled_by_ranges_and_has_no_tolerance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pilot, "N_PILOT", 40)
+    choices = Choices(data="sklearn:iris", recipe="sgd", n_targets=10, exact=True, network=NetworkChoices(epochs=5))
+    task, dataset = draft(choices)
+    assert (task.data.scaling, task.numerics) == (Scaling.RANGE, Exact())
+    assert isinstance(task.recipe, Sgd)
+    assert task.recipe.loss is Loss.SQUARED_HINGE
+    proposal = pilot.propose(task, dataset)
+    assert (proposal.difference, proposal.tolerance) == (0.0, 0.0)
+    done = settled(task, lo=proposal.lo, hi=proposal.hi, tolerance=proposal.tolerance)
+    assert done.numerics == Exact()
+    assert taskfile.parse(taskfile.render(done)) == done
+
+
+def test_ridge_has_no_exact_form() -> None:
+    with pytest.raises(TaskFileError, match=r"numerics\.profile: expected tolerance with recipe ridge, got exact"):
+        draft(Choices(data="sklearn:iris", exact=True))

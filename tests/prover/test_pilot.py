@@ -15,9 +15,10 @@ from protocol.errors import ArgumentError, DataError, TaskFileError
 from protocol.sampling import Draw, pairs
 from protocol.task import ConstantColumns, Logistic, Ridge, Scaling, SeedPolicy, TargetKind, Task, UnitKind
 from protocol.training import Dataset, Trainer
-from prover import pilot
+from prover import calibration, pilot
+from prover.calibration import LEAST_TOLERANCE
 from prover.config import Choices, draft, settled
-from prover.pilot import LEAST_TOLERANCE, Proposal, propose
+from prover.pilot import Proposal, propose
 
 
 def proposed(choices: Choices) -> tuple[Task, Dataset, Proposal]:
@@ -112,7 +113,7 @@ def test_fresh_subsets_stay_in_range_and_within_the_tolerance(
     choices: Choices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of 400 fresh subsets, a thousandth of the outputs are clipped at most; another batch moves none past tau/10."""
-    monkeypatch.setattr(pilot, "N_REPEATED", 10)
+    monkeypatch.setattr(calibration, "N_REPEATED", 10)
     task, dataset, proposal = proposed(choices)
     draw = Draw(seed=Seed(bytes([9]) * 32), design=pairs(400, complements=False))
     evaluations = np.arange(400, dtype=np.int64)
@@ -148,17 +149,16 @@ def test_threads_are_left_as_they_were() -> None:
 def test_a_looser_optimum_gives_a_looser_tolerance(monkeypatch: pytest.MonkeyPatch) -> None:
     """Logistic training stops short of the optimum: how short is part of what a tolerance must cover."""
     monkeypatch.setattr(pilot, "N_PILOT", 20)
-    monkeypatch.setattr(pilot, "N_REPEATED", 10)
+    monkeypatch.setattr(calibration, "N_REPEATED", 10)
     choices = Choices(data="sklearn:iris", recipe="logistic", l2=1.0, n_targets=10)
     tight, loose = (proposed(dataclasses.replace(choices, gradient_tolerance=g))[2] for g in (1e-10, 1e-3))
     assert isinstance(draft(choices)[0].recipe, Logistic)
     assert loose.difference > 100 * tight.difference
-    assert loose.tolerance >= pilot.SAFETY * loose.difference
+    assert loose.tolerance >= calibration.SAFETY * loose.difference
 
 
 def test_a_tolerance_is_never_below_its_floor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pilot, "_VARIANTS", ())
-    monkeypatch.setattr(pilot, "_VARIANTS_OF_AN_OPTIMUM", ())
+    monkeypatch.setattr(calibration, "ways", lambda task, device: {})
     task, _, proposal = proposed(Choices(data="sklearn:iris", n_targets=5))
     floor = LEAST_TOLERANCE * float(np.median(task.targets.width))
     assert floor <= task.numerics.tolerance <= 1.1 * floor
@@ -190,4 +190,4 @@ def test_rounding_never_cuts_into_a_range(seed: int) -> None:
     assert low <= lo < hi <= high
     assert high - low <= 1.03 * (hi - lo)
     value = abs(lo)
-    assert value <= pilot._rounded_up(value) <= 1.11 * value
+    assert value <= calibration.rounded_up(value) <= 1.11 * value

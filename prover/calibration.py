@@ -1,0 +1,195 @@
+"""How far honest computations of one output lie apart, and the tolerance that covers them (THEORY 7).
+
+Owns the ways in which the same training is done again: other batches, fewer threads, another
+device, and what stands for machines that are not here. For an optimum that is the rows added up
+the other way round, and a stop nearer to it. For gradient descent it is every feature moved by
+about the rounding of a float32: training amplifies a rounding wherever it happens, so the largest
+difference that this makes is what another order of additions could make. The profile ``exact``
+has no tolerance: any difference is a fault.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+
+from protocol.errors import TrainingError
+from protocol.numerics import Exact
+from protocol.recipes import Logistic, Sgd
+from protocol.sampling import Draw, pairs, seed_from_integer
+from protocol.task import Task
+from protocol.training import Dataset, Trainer, load
+from protocol.training.networks import OwnFactory, own_factory
+from prover.progress import Watcher, unwatched
+
+N_REPEATED = 20
+"""Subsets trained again in every way."""
+
+SAFETY = 100.0
+"""Tolerance over the largest difference seen on this machine, where a model is an optimum."""
+
+SAFETY_OF_STEPS = 10.0
+"""Likewise for gradient descent, whose differences are those of a rounding amplified, and so not of this machine."""
+
+LEAST_TOLERANCE = 1e-9
+"""As a share of the ranges' median width; its price in the gap is its square, about 1e-16 of Var f."""
+
+_ROUNDING = 2.0**-23
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trial:
+    """Subsets of a task to be trained again and again: the first ``n`` of ``draw``."""
+
+    task: Task
+    dataset: Dataset
+    draw: Draw
+    n: int
+    device: str = "cpu"
+    factory: OwnFactory | None = None
+
+    def outputs(self, **changes: Any) -> Float64[np.ndarray, "m t"]:
+        """Return the outputs before clipping, of a trainer with these arguments changed."""
+        task: Task = changes.get("task", self.task)
+        given: dict[str, Any] = {"task": task, "dataset": self.dataset, "device": self.device, "factory": self.factory}
+        evaluations = np.arange(self.n, dtype=np.int64)
+        trainer = Trainer(**(given | changes))
+        return trainer.raw_outputs(self.draw.subsets(task, evaluations), self.draw.training_seeds(task, evaluations))
+
+
+Way: TypeAlias = Callable[[Trial], np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """The largest |difference| that a way of training makes to an output, in the targets' unit."""
+
+    way: str
+    largest: float
+
+
+def ways(task: Task, device: str) -> Mapping[str, Way]:
+    """Return the ways in which a task's trainings are done again, by what they are called."""
+    found: dict[str, Way] = dict(_ANY)
+    if not device.startswith("cpu"):
+        found["on the processor"] = lambda trial: trial.outputs(device="cpu")
+    elif torch.cuda.is_available():
+        found["on cuda"] = lambda trial: trial.outputs(device="cuda")
+    if isinstance(task.numerics, Exact):
+        return found
+    return found | (_STEPS if isinstance(task.recipe, Sgd) else _OPTIMUM)
+
+
+def differences(
+    trial: Trial, reference: Float64[np.ndarray, "m t"], watch: Watcher = unwatched
+) -> tuple[Difference, ...]:
+    """Return what each way changes of the trial's outputs, ``reference``, shape (n, T), as trained the usual way.
+
+    Raises
+    ------
+    TrainingError
+        A training gave no number; or the profile is exact, and a way changes a bit.
+    """
+    found = []
+    chosen = ways(trial.task, trial.device)
+    for k, (name, way) in enumerate(chosen.items()):
+        largest = float(np.abs(way(trial) - reference).max())
+        if isinstance(trial.task.numerics, Exact) and largest:
+            raise TrainingError(f"profile exact: expected the same bits {name}, got {largest:g} apart; report it")
+        found.append(Difference(way=name, largest=largest))
+        watch("again", (k + 1) * trial.n, len(chosen) * trial.n)
+    return tuple(found)
+
+
+def calibrate(
+    task: Task, data: Path | None, *, n: int, device: str, factory: str | None, watch: Watcher = unwatched
+) -> tuple[tuple[Difference, ...], float]:
+    """Return what every way changes on ``n`` subsets, and the tolerance to propose.
+
+    Parameters
+    ----------
+    data : where the task's file is; None for a ``sklearn:`` set.
+    factory : ``package.module:function`` of the user's own network, if the task has one.
+
+    Raises
+    ------
+    DataError, ArgumentError, TrainingError
+        As ``engines.local.prepare`` and :func:`differences` say.
+    """
+    draw = Draw(seed=seed_from_integer("pilot", task.data.split_seed), design=pairs(n, complements=False))
+    own = own_factory(factory) if factory else None
+    trial = Trial(task=task, dataset=load(task, data), draw=draw, n=n, device=device, factory=own)
+    found = differences(trial, trial.outputs(), watch)
+    return found, tolerance(task, found, float(np.median(task.targets.width)))
+
+
+def tolerance(task: Task, found: tuple[Difference, ...], width: float) -> float:
+    """Return the tolerance to propose for targets of a median range ``width``: two digits, rounded up."""
+    if isinstance(task.numerics, Exact):
+        return 0.0
+    safety = SAFETY_OF_STEPS if isinstance(task.recipe, Sgd) else SAFETY
+    largest = max((difference.largest for difference in found), default=0.0)
+    return rounded_up(max(safety * largest, LEAST_TOLERANCE * width))
+
+
+def rounded_up(value: float) -> float:
+    """Return the least number of two digits that is no smaller than ``value``."""
+    if value == 0:
+        return 0.0
+    digits = 1 - math.floor(math.log10(value))
+    return max(round(math.ceil(value * 10.0**digits) / 10.0**digits, digits), value)
+
+
+def _on_one_thread(trial: Trial) -> Float64[np.ndarray, "m t"]:
+    n_threads = torch.get_num_threads()
+    try:
+        return trial.outputs(n_threads=1)
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+def _rows_reversed(trial: Trial) -> Float64[np.ndarray, "m t"]:
+    """Add the training rows up in the other order."""
+    dataset = trial.dataset
+    backwards = dataclasses.replace(
+        dataset,
+        x_train=dataset.x_train[::-1].copy(),
+        y_train=dataset.y_train[::-1].copy(),
+        unit_of_row=dataset.unit_of_row[::-1].copy(),
+    )
+    return trial.outputs(dataset=backwards)
+
+
+def _closer_to_the_optimum(trial: Trial) -> Float64[np.ndarray, "m t"]:
+    """Stop a tenth as far from the optimum: rounding may cost another machine, or save it, a step."""
+    recipe = trial.task.recipe
+    if isinstance(recipe, Logistic):
+        recipe = dataclasses.replace(recipe, gradient_tolerance=recipe.gradient_tolerance / 10)
+    return trial.outputs(task=dataclasses.replace(trial.task, recipe=recipe))
+
+
+def _features_moved(trial: Trial) -> Float64[np.ndarray, "m t"]:
+    """Move every feature of every row by up to a rounding of float32, the same on every machine."""
+    x = trial.dataset.x_train
+    moves = np.random.default_rng(0).integers(-1, 2, size=x.shape)  # what it draws changes no output of the task
+    return trial.outputs(dataset=dataclasses.replace(trial.dataset, x_train=x * (1 + _ROUNDING * moves)))
+
+
+_ANY: Mapping[str, Way] = {
+    "in batches of 7": lambda trial: trial.outputs(batch_size=7),
+    "one by one": lambda trial: trial.outputs(batch_size=1),
+    "on one thread": _on_one_thread,
+}
+_OPTIMUM: dict[str, Way] = {
+    "with rows in the other order": _rows_reversed,
+    "closer to the optimum": _closer_to_the_optimum,
+}
+_STEPS: dict[str, Way] = {"with features moved by a rounding": _features_moved}
