@@ -125,6 +125,13 @@ class StoreError(AttributionProofsError):
 
 
 class TrainingError(AttributionProofsError):
-    """A training gave no usable number, or could not be run here."""
+    """A training gave no usable number, or could not be run here.
+
+    row : which of the subsets asked for it was, where it was one.
+    """
 
     exit_status = 71
+
+    def __init__(self, message: str, row: int | None = None) -> None:
+        super().__init__(message)
+        self.row = row

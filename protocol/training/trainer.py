@@ -170,7 +170,8 @@ class Trainer:
             row = int(lost[0])
             raise TrainingError(
                 f"recipe {self._task.recipe.name}: expected a number from subset {row} (seed {int(seeds[row])}, "
-                f"{int(subsets[row].sum())} of {n} units), got none ({lost.size} of {m} subsets); {self._solver.advice}"
+                f"{int(subsets[row].sum())} of {n} units), got none ({lost.size} of {m} subsets); {self._solver.advice}",
+                row=row,
             )
         return raw
 

@@ -1,14 +1,8 @@
-"""Trainings in this process, on one device.
-
-Owns how many subsets are trained at once. Chunks grow until one takes about ``CHUNK_S``: long
-enough that saving it costs nothing, short enough that little is lost to a kill and that a
-progress bar moves.
-"""
+"""Trainings in this process, on one device."""
 
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +12,12 @@ from protocol.sampling import Draw
 from protocol.task import Task
 from protocol.training import Dataset, Trainer, load
 from protocol.training.networks import OwnFactory, own_factory
-from prover.engines import Done, OnDone
-
-CHUNK_S = 0.5
-FIRST_CHUNK = 16
-MAX_CHUNK = 4096
-MAX_CHUNK_BYTES = 1 << 26
-"""Of a chunk's subsets, a byte a unit, and outputs, 8 bytes a target; the trainer's own memory comes on top."""
+from prover.engines.chunks import ChunkSize, TooLarge, Trains, train_chunk
+from prover.engines.engine import Done, OnDone
 
 
 class LocalEngine:
-    """An :class:`prover.engines.Engine`. Any thread may run it; runs take turns, chunk by chunk.
+    """An :class:`prover.engines.Engine`. Any thread may run it; runs take turns, chunk by chunk. Keeps the order.
 
     Parameters
     ----------
@@ -46,27 +35,29 @@ class LocalEngine:
         factory: OwnFactory | None = None,
     ) -> None:
         self._task = task
-        self._trainer = Trainer(task, dataset, device=device, n_threads=n_threads, factory=factory)
+        self._trainer: Trains = Trainer(task, dataset, device=device, n_threads=n_threads, factory=factory)
         self._turn = threading.Lock()
-        self._chunk = FIRST_CHUNK
-        self._max_chunk = min(MAX_CHUNK, max(MAX_CHUNK_BYTES // (task.n_units + 8 * task.n_targets), 2))
+        self._size = ChunkSize(task)
 
     def run(self, draw: Draw, evaluations: Int64[np.ndarray, " m"], on_done: OnDone) -> None:
         """Train on the numbered evaluations; see :class:`prover.engines.Engine`."""
-        done = 0
-        while done < len(evaluations):
+        n_done = 0
+        while n_done < len(evaluations):
             with self._turn:
-                chunk = evaluations[done : done + self._chunk]
-                result = self._train(draw, chunk)
-            done += len(chunk)
-            on_done(result)
+                done = self._train(draw, evaluations[n_done : n_done + self._size.next])
+            if done is None:
+                continue  # with half the chunk
+            n_done += len(done.evaluations)
+            on_done(done)
 
-    def _train(self, draw: Draw, chunk: Int64[np.ndarray, " k"]) -> Done:
-        started = time.perf_counter()
-        outputs = self._trainer.outputs(draw.subsets(self._task, chunk), draw.training_seeds(self._task, chunk))
-        if time.perf_counter() - started < CHUNK_S / 2:
-            self._chunk = min(2 * self._chunk, self._max_chunk)
-        return Done(evaluations=chunk, outputs=outputs.values, n_clipped=outputs.n_clipped)
+    def _train(self, draw: Draw, chunk: Int64[np.ndarray, " k"]) -> Done | None:
+        try:
+            done = train_chunk(self._task, self._trainer, draw, chunk)
+        except TooLarge:
+            self._size.too_large(len(chunk))
+            return None
+        self._size.took(len(chunk), done.seconds)
+        return done
 
 
 def prepare(

@@ -26,7 +26,7 @@ from protocol.session.messages import Aborted, Answers, Challenge, ClaimCommitte
 from protocol.task import Task
 from protocol.wire.errors import message_of
 from protocol.wire.fields import FLOAT_BYTES
-from prover.engines import Done, Engine
+from prover.engines import Done, Engine, in_order
 from prover.serving.journal import Journal, Record
 from prover.serving.worker import Worker
 
@@ -292,7 +292,7 @@ class LiveSession:
             if n_taken < len(gap):
                 self._leave_off_if_told()
 
-        self._served.engine.run(round_.train.draw, wanted, take)
+        self._served.engine.run(round_.train.draw, wanted, in_order(wanted, take))
         if n_taken != len(gap):
             raise InternalError(f"engine: expected {len(gap)} outputs, got {n_taken}")
 

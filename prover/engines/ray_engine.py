@@ -1,0 +1,235 @@
+"""Trainings on a Ray cluster: one that runs already, or one of this machine that is started here.
+
+Owns reaching the cluster and what its faults mean. Ray's own retries are off: what is to be done again
+is for ``dispatch`` to say, as for every other kind of worker. Ray is optional, and imported here alone.
+
+What travels between driver and nodes is pickled by Ray: a cluster's nodes are its owner's, and trust
+each other. Never give the address of a cluster that others use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from types import ModuleType, TracebackType
+from typing import Any, Self
+
+import grpc
+import numpy as np
+from jaxtyping import Int64
+
+from protocol import __version__
+from protocol.errors import ArgumentError, TrainingError, TransportError
+from protocol.sampling import Draw
+from protocol.task import Task
+from protocol.training import Dataset
+from prover.engines import ray_worker
+from prover.engines.chunks import ChunkSize
+from prover.engines.dispatch import LostWorker, Report, bug, dispatch
+from prover.engines.engine import OnDone
+
+ANSWER_S = 10.0
+"""How long an address has to answer: longer than any handshake, shorter than Ray's own minutes of silence."""
+START_S = 120.0
+"""How long a node has to start its first process and import what is installed there."""
+
+_SLOTS_PER_WORKER = 2  # one chunk waits on the cluster while another trains: saving one keeps no worker waiting
+
+
+class RayEngine:
+    """An :class:`prover.engines.Engine`. Any thread may run it; runs take turns.
+
+    Parameters
+    ----------
+    dataset : the task's own, from ``training.load``; nodes get it from here.
+    address : ``HOST:PORT`` of a cluster's head, ``ray://HOST:PORT`` or ``auto``; None starts a cluster on this machine.
+    device : ``cpu``, each training task asking for ``n_threads`` processors; or ``cuda``, for one GPU.
+    n_workers : how many chunks train at once; by default, as many as the cluster has room for.
+    factory : ``package.module:function`` of the user's own network, to be importable on every node. None of
+        these affects outputs beyond the task's tolerance.
+
+    Raises
+    ------
+    ArgumentError
+        Ray is not installed, or the device names a card, which is for the cluster to choose.
+    TransportError
+        No cluster answers at the address.
+    TrainingError
+        The cluster has no such device, or another version of this program.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        dataset: Dataset,
+        *,
+        address: str | None = None,
+        device: str = "cpu",
+        n_workers: int | None = None,
+        n_threads: int | None = None,
+        factory: str | None = None,
+    ) -> None:
+        if device not in {"cpu", "cuda"}:
+            raise ArgumentError(
+                f"--device: expected cpu or cuda on a Ray cluster, which chooses the card, got {device!r}"
+            )
+        self._ray = _imported()
+        self._turn = threading.Lock()
+        self._size = ChunkSize(task)
+        n_threads = n_threads or 1
+        request = {"num_cpus": n_threads, "num_gpus": int(device == "cuda")}
+        self._is_ours = not self._ray.is_initialized()
+        if self._is_ours:
+            n_cpus = None if n_workers is None else n_workers * n_threads
+            _connect(self._ray, address, n_cpus)
+        try:
+            self._n_workers = _room(self._ray, request, n_workers)
+            _check_nodes(self._ray)
+            constants = [self._ray.put(value) for value in (task, dataset)]
+            train = self._ray.remote(max_retries=0, **request)(ray_worker.train)
+            self._crew = _Tasks(
+                self._ray,
+                lambda *chunk: train.remote(*constants, device, n_threads, factory, *chunk),
+                _SLOTS_PER_WORKER * self._n_workers,
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the cluster, and stop it if it was started here."""
+        if self._is_ours:
+            self._ray.shutdown()
+
+    def run(self, draw: Draw, evaluations: Int64[np.ndarray, " m"], on_done: OnDone) -> None:
+        """Train on the numbered evaluations; see :class:`prover.engines.Engine`."""
+        with self._turn:
+            dispatch(self._crew, self._n_workers, draw, evaluations, self._size, on_done)
+
+
+class _Tasks:
+    """A :class:`prover.engines.dispatch.Crew`: each chunk is one of Ray's tasks."""
+
+    def __init__(self, ray: ModuleType, start: Any, n_slots: int) -> None:
+        self._ray, self._start, self._n_slots = ray, start, n_slots
+        self._tickets: dict[Any, int] = {}
+
+    def has_room(self) -> bool:
+        return len(self._tickets) < self._n_slots
+
+    def give(self, ticket: int, draw: Draw, evaluations: Int64[np.ndarray, " k"]) -> None:
+        self._tickets[self._start(draw, evaluations)] = ticket
+
+    def wait(self) -> list[tuple[int, Report]]:
+        # Those that are finished already come with the first; fetch_local, so that a node lost now is noticed by get.
+        finished, _ = self._ray.wait(list(self._tickets), num_returns=1)
+        return [(self._tickets.pop(task), self._outcome(task)) for task in finished]
+
+    def drop(self) -> None:
+        for task in self._tickets:
+            with contextlib.suppress(Exception):  # best effort, on a cluster that may be the reason why we stop
+                self._ray.cancel(task)
+        self._tickets.clear()
+
+    def _outcome(self, task: object) -> Report:
+        errors = self._ray.exceptions
+        try:
+            outcome: Report = self._ray.get(task)
+        except errors.RayTaskError as error:
+            raise bug(error) from error  # a task catches all that it can: this is our fault, or another version's
+        except errors.RayError as error:  # a worker or a node that died or was killed, an object lost with it
+            return LostWorker(reason=f"{type(error).__name__}: {_line(error)}")
+        return outcome
+
+
+def _imported() -> ModuleType:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # whoever trains on private data tells nobody of it
+    try:
+        import ray  # noqa: PLC0415  optional
+        import ray.exceptions  # noqa: PLC0415
+    except ImportError as error:
+        raise ArgumentError(
+            f"--engine ray: expected Ray, which cannot be imported here ({error}); "
+            "run pip install 'attribution-proofs[ray]'"
+        ) from error
+    module: ModuleType = ray
+    return module
+
+
+def _connect(ray: ModuleType, address: str | None, n_cpus: int | None) -> None:
+    quiet = {"configure_logging": False, "log_to_driver": False}
+    if address is None:
+        ray.init(address="local", num_cpus=n_cpus, include_dashboard=False, **quiet)
+        return
+    if address != "auto":
+        _require_answer(address)
+    try:
+        ray.init(address=address, **quiet)
+    except (OSError, RuntimeError, ValueError, SystemExit, ray.exceptions.RayError) as error:  # it exits, after minutes
+        raise _silent(address, _line(error)) from error
+
+
+def _require_answer(address: str) -> None:
+    """Refuse an address where no gRPC server is: Ray itself would ask it for minutes, and then end the process."""
+    place = address.removeprefix("ray://")
+    host, _, port = place.rpartition(":")
+    if not host or not port.isdigit():
+        raise ArgumentError(f"--ray-address: expected HOST:PORT, ray://HOST:PORT or auto, got {address!r}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
+    except (OSError, OverflowError) as error:
+        raise _silent(address, _line(error)) from error
+    if os.environ.get("RAY_USE_TLS", "0") not in {"", "0"}:
+        return  # Ray has the certificates
+    with grpc.insecure_channel(place) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=ANSWER_S)
+        except grpc.FutureTimeoutError as error:
+            raise _silent(address, f"no answer in {ANSWER_S:.0f} s") from error
+
+
+def _silent(address: str, reason: str) -> TransportError:
+    return TransportError(
+        f"ray at {address}: expected a Ray cluster, got none ({reason}); start one with ray start --head, or leave out "
+        "--ray-address to start one here"
+    )
+
+
+def _room(ray: ModuleType, request: dict[str, int], n_workers: int | None) -> int:
+    """Return how many chunks train at once."""
+    there = {name: int(ray.cluster_resources().get(name, 0)) for name in ("CPU", "GPU")}
+    asked = {"CPU": request["num_cpus"], "GPU": request["num_gpus"]}
+    room = min(there[name] // n for name, n in asked.items() if n)
+    if room < 1:
+        raise TrainingError(
+            f"ray: expected a cluster with {asked['CPU']} CPU and {asked['GPU']} GPU for one training, got "
+            f"{there['CPU']} CPU and {there['GPU']} GPU in all; add nodes or ask for less"
+        )
+    return room if n_workers is None else min(n_workers, room)
+
+
+def _check_nodes(ray: ModuleType) -> None:
+    """Refuse a cluster whose nodes cannot run what is installed here."""
+    ask = ray.remote(num_cpus=0, max_retries=1)(ray_worker.version)
+    try:
+        theirs = ray.get(ask.remote(), timeout=START_S)
+    except ray.exceptions.RayError as error:
+        theirs = f"none: {_line(error)}"
+    if theirs != __version__:
+        raise TrainingError(
+            f"ray: expected attribution-proofs {__version__} on its nodes, got {theirs}; install the same version there"
+        )
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:160]
