@@ -5,7 +5,7 @@ stdout carries results only, progress and errors go to stderr, and a fault is on
     0    done                      70   a bug of ours
     64   a wrong option            71   a training failed
     65   a file cannot be used     74   the disk refuses, or another prover holds the store
-    69   the address is taken      75   the budget does not reach
+    69   no answer, address taken  75   the budget does not reach
     130  Ctrl-C
 
 torch, scikit-learn and grpc are imported by the commands that use them, when they do.
@@ -37,7 +37,7 @@ from prover.progress import Bars
 P = ParamSpec("P")
 
 EPILOG = (
-    "Exit status: 0 done; 64 a wrong option, 65 a file that cannot be used, 69 the address is taken, 70 a bug, "
+    "Exit status: 0 done; 64 a wrong option, 65 a file that cannot be used, 69 no answer or an address taken, 70 a bug, "
     "71 a training failed, 74 the disk refuses or another prover holds the store, 75 the budget does not reach, "
     "130 Ctrl-C."
 )
@@ -230,7 +230,7 @@ def init(
 def calibrate(
     task_file: Annotated[Path, typer.Argument(metavar="TASK", help="A task file, from prover init.")],
     data: options.DataFile = None,
-    subsets: Annotated[int, typer.Option(min=1, max=100_000, help="Subsets to train again in every way.")] = 50,
+    subsets: Annotated[int, typer.Option(min=1, max=100_000, help="Subsets to train again in every way.")] = 200,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write the task there with the tolerance proposed.")
     ] = None,
@@ -267,26 +267,29 @@ def train(
     gap: Annotated[float, typer.Option(help="The claim's own relative gap to reach, mean over targets.")] = 0.005,
     max_retrainings: Annotated[int, typer.Option(help="Most trainings in all, saved ones included.")] = 100_000,
     per_target: Annotated[bool, typer.Option("--per-target", help="Print the figures of every target.")] = False,
-    device: options.Device = "cpu",
+    engine: options.EngineKind = "local",
+    device: options.Devices = "cpu",
+    workers: options.Workers = None,
     threads: options.Threads = None,
+    ray_address: options.RayAddress = None,
     factory: options.Factory = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Train, fit and sign a claim; goes on where an earlier run was stopped."""
     from prover import claiming, report
     from prover.campaign import Campaign, Goal
-    from prover.engines import local
+    from prover.engines.choice import Choice, opened
     from prover.store import Store
 
     goal = Goal(gap=gap, max_retrainings=max_retrainings)
+    where = Choice(kind=engine, device=device, workers=workers, threads=threads, address=ray_address, factory=factory)
     task = inputs.read_task(task_file)
     inputs.set_threads(threads)
     with Store(store) as state:
         path = inputs.data_path(task, data, task_file, state)
         state.set_task(task, path)
-        engine = local.prepare(task, data=path, device=device, n_threads=threads, factory=factory)
-        with Bars(shown=not quiet) as bars:
-            outcome = Campaign(state, task, engine, device=device, watch=bars).run(goal)
+        with opened(where, task, path) as trains, Bars(shown=not quiet) as bars:
+            outcome = Campaign(state, task, trains, device=where.fit_device, watch=bars).run(goal)
         committed = claiming.commit(outcome.fit.claim, outcome.fit.figures, state.signing_key())
         state.save_claim(committed)
     Console(soft_wrap=True).print(report.quality_table(outcome.fit.quality, every=per_target))
@@ -315,14 +318,17 @@ def serve(
         bool, typer.Option("--insecure", help="Serve other machines without TLS: anyone on the way can read along.")
     ] = False,
     max_retrainings: Annotated[int, typer.Option(min=1, help="Most trainings that one verifier may ask for.")] = 50_000,
-    device: options.Device = "cpu",
+    engine: options.EngineKind = "local",
+    device: options.Devices = "cpu",
+    workers: options.Workers = None,
     threads: options.Threads = None,
+    ray_address: options.RayAddress = None,
     factory: options.Factory = None,
 ) -> None:
     """Prove the claim to whoever asks, over gRPC, until SIGTERM or Ctrl-C; nothing is lost by either."""
     import logging
 
-    from prover.engines import local
+    from prover.engines.choice import Choice, opened
     from prover.serving.limits import Limits
     from prover.serving.server import Tls, honest
     from prover.serving.server import serve as serve_until_told
@@ -330,6 +336,7 @@ def serve(
 
     if (tls_cert is None) != (tls_key is None):
         raise ArgumentError("expected --tls-cert and --tls-key together, got one of them")
+    where = Choice(kind=engine, device=device, workers=workers, threads=threads, address=ray_address, factory=factory)
     tls = None if tls_cert is None or tls_key is None else Tls(certificate=tls_cert, key=tls_key)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     limits = Limits(max_evaluations_per_session=max_retrainings)
@@ -338,8 +345,6 @@ def serve(
         task, committed = state.task(), state.claim()
         if committed is None:
             raise StoreError(f"store {store}: expected a claim, found none; run prover train first")
-        engine = local.prepare(task, data=data or state.data_path(), device=device, n_threads=threads, factory=factory)
-        served = honest(task=task, committed=committed, key=state.signing_key(), engine=engine, limits=limits)
 
         def tell(address: str) -> None:
             _say(f"task    {task.digest.hex()}")
@@ -348,7 +353,9 @@ def serve(
             sys.stdout.flush()
 
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        serve_until_told(served, state, address=address, tls=tls, insecure=insecure, limits=limits, on_ready=tell)
+        with opened(where, task, data or state.data_path()) as trains:
+            served = honest(task=task, committed=committed, key=state.signing_key(), engine=trains, limits=limits)
+            serve_until_told(served, state, address=address, tls=tls, insecure=insecure, limits=limits, on_ready=tell)
 
 
 @app.command()
@@ -368,6 +375,21 @@ def status(
         else:
             for line in report.status_lines(state, task):
                 _say(line)
+
+
+@app.command()
+@_command
+def migrate(store: options.StoreDirectory) -> None:
+    """Bring a store that an older version made to this version, after copying its database."""
+    from prover.store import migrated
+
+    was = migrated(store)
+    if was is None:
+        _say(f"store   {store} is of this version already")
+        return
+    version, copy = was
+    _say(f"store   {store} is of this version now, and was of version {version}")
+    _say(f"copy    {copy}; delete it when all is well")
 
 
 @app.command(name="export")
@@ -416,19 +438,23 @@ def import_(
     check_retrainings: Annotated[
         int, typer.Option(min=0, help="Trainings to estimate the claim's figures from; 0 leaves them a guess.")
     ] = 400,
-    device: options.Device = "cpu",
+    engine: options.EngineKind = "local",
+    device: options.Devices = "cpu",
+    workers: options.Workers = None,
     threads: options.Threads = None,
+    ray_address: options.RayAddress = None,
     factory: options.Factory = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Make scores from elsewhere the claim that this store proves."""
     from prover import claiming, report
     from prover.campaign import CHECK, Campaign, guessed_figures
-    from prover.engines import local
+    from prover.engines.choice import Choice, opened
     from prover.scores import check_format, read
     from prover.store import Store
 
     check_format(scores)
+    where = Choice(kind=engine, device=device, workers=workers, threads=threads, address=ray_address, factory=factory)
     task = inputs.read_task(task_file)
     inputs.set_threads(threads)
     with Store(store) as state:
@@ -437,9 +463,8 @@ def import_(
         state.set_task(task, path)
         figures = guessed_figures()
         if check_retrainings:
-            engine = local.prepare(task, data=path, device=device, n_threads=threads, factory=factory)
-            with Bars(shown=not quiet) as bars:
-                campaign = Campaign(state, task, engine, purpose=CHECK, device=device, watch=bars)
+            with opened(where, task, path) as trains, Bars(shown=not quiet) as bars:
+                campaign = Campaign(state, task, trains, purpose=CHECK, device=where.fit_device, watch=bars)
                 quality = campaign.judge(claim, check_retrainings)
             figures = quality.figures(0)
             _say(f"check   relative gap {quality.mean_gap:.4f} +- {quality.mean_gap_error:.4f}, mean over targets")
