@@ -179,7 +179,8 @@ class Campaign:
 
         def save(chunk: Done) -> None:
             nonlocal done
-            self._store.save_outputs(self._purpose, int(chunk.evaluations[0]), chunk.outputs, chunk.n_clipped)
+            first = int(chunk.evaluations[0])
+            self._store.save_outputs(self._purpose, first, chunk.outputs, chunk.n_clipped, chunk.seconds)
             done += len(chunk.evaluations)
             self._watch("training", done, total)
 

@@ -37,7 +37,7 @@ from prover.progress import Bars
 P = ParamSpec("P")
 
 EPILOG = (
-    "Exit status: 0 done; 64 a wrong option, 65 a file that cannot be used, 69 no answer or an address taken, 70 a bug, "
+    "Exit status: 0 done; 64 a wrong option, 65 a file that cannot be used, 69 no answer or address taken, 70 a bug, "
     "71 a training failed, 74 the disk refuses or another prover holds the store, 75 the budget does not reach, "
     "130 Ctrl-C."
 )

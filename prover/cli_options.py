@@ -20,9 +20,40 @@ DataFile: TypeAlias = Annotated[
 Device: TypeAlias = Annotated[
     str, typer.Option("--device", help="Where trainings run: cpu, cuda or cuda:1. Does not affect outputs.")
 ]
+Devices: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        help="Where trainings run: cpu, cuda, cuda:1, several as cuda:0,cuda:1, or cuda:all. Does not affect outputs.",
+    ),
+]
+EngineKind: TypeAlias = Annotated[
+    str, typer.Option("--engine", help="Who trains: local, this machine; or ray, a cluster. Does not affect outputs.")
+]
+Workers: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        help="Processes on device cpu, by default one; on a cluster, chunks at once, by default all it has room for.",
+        show_default=False,
+    ),
+]
+RayAddress: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="Head of a Ray cluster of your own, or auto. By default one is started on this machine.",
+        show_default=False,
+    ),
+]
 Threads: TypeAlias = Annotated[
     int | None,
-    typer.Option("--threads", min=1, help="Processor threads; by default, all cores. Does not affect outputs."),
+    typer.Option(
+        "--threads",
+        min=1,
+        help="Processor threads of a worker; by default, all cores between them. Does not affect outputs.",
+    ),
 ]
 Factory: TypeAlias = Annotated[
     str | None,

@@ -14,14 +14,14 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from protocol.errors import StoreError
 
-VERSION = 1
+VERSION = 2
 DATABASE, LOCK = "store.sqlite", "lock"
 
 _APPLICATION_ID = 0x41545052  # "ATPR", so that no other program's SQLite file is taken for ours
@@ -44,13 +44,13 @@ class Database:
                     raise StoreError(
                         f"store {directory}: expected a prover's store, found none; run prover train first"
                     )
-                self._connection = self._connect("?mode=ro")
+                self._connection = _connect(directory, "?mode=ro")
                 self._check_version()
                 return
             directory.mkdir(parents=True, exist_ok=True)
             self._lock_file = _lock(directory)
             try:
-                self._connection = self._connect("")
+                self._connection = _connect(directory, "")
                 self._prepare(schema, max_bytes)
             except BaseException:
                 os.close(self._lock_file)
@@ -88,13 +88,11 @@ class Database:
         with self.mutex, guarded(self.directory):
             return self._connection.execute(query, values).fetchall()
 
-    def _connect(self, mode: str) -> sqlite3.Connection:
-        uri = (self.directory / DATABASE).resolve().as_uri() + mode
-        connection = sqlite3.connect(
-            uri, uri=True, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_S
-        )
-        connection.execute("PRAGMA synchronous = FULL")
-        return connection
+    def n_bytes(self) -> int:
+        """Return the size of the database, what is still in its log included."""
+        with self.mutex, guarded(self.directory):
+            pages = self._connection.execute("PRAGMA page_count").fetchone()[0]
+            return int(pages * self._connection.execute("PRAGMA page_size").fetchone()[0])
 
     def _prepare(self, schema: str, max_bytes: int | None) -> None:
         db = self._connection
@@ -112,15 +110,85 @@ class Database:
                 db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
 
     def _check_version(self) -> None:
-        application = self._connection.execute("PRAGMA application_id").fetchone()[0]
-        if application != _APPLICATION_ID:
-            raise StoreError(f"store {self.directory}: expected a prover's store, got another program's {DATABASE}")
-        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        version = _version(self._connection, self.directory)
+        if version > VERSION:
+            raise StoreError(
+                f"store {self.directory}: expected version {VERSION}, got {version}, made by a newer attribution-proofs"
+                "; upgrade this one, or choose another directory"
+            )
         if version != VERSION:
             raise StoreError(
                 f"store {self.directory}: expected version {VERSION}, got {version}; "
-                "use the version that made it, or another directory"
+                f"run prover migrate --store {self.directory}, which keeps a copy"
             )
+
+
+def migrate(directory: Path, steps: Mapping[int, Sequence[str]]) -> tuple[int, Path] | None:
+    """Bring a store of an older version to this one's, after copying it.
+
+    Parameters
+    ----------
+    steps : from a version to the statements that make the next one of it.
+
+    Returns
+    -------
+    The version that it had, and where its copy is; None for a store that needs nothing.
+
+    Raises
+    ------
+    StoreError
+        There is no store, another prover holds it, it is newer than this program or older than
+        every step, or the disk refuses: the store is then as it was.
+    """
+    with guarded(directory):
+        if not (directory / DATABASE).is_file():
+            raise StoreError(f"store {directory}: expected a prover's store, found none; run prover train first")
+        lock = _lock(directory)
+        try:
+            with closing(_connect(directory, "")) as db:
+                return _migrate(db, directory, steps)
+        finally:
+            os.close(lock)
+
+
+def _migrate(db: sqlite3.Connection, directory: Path, steps: Mapping[int, Sequence[str]]) -> tuple[int, Path] | None:
+    version = _version(db, directory)
+    if version == VERSION:
+        return None
+    missing = [step for step in range(version, VERSION) if step not in steps]
+    if version > VERSION or missing:
+        raise StoreError(
+            f"store {directory}: expected version {min(steps)} to {VERSION}, got {version}; "
+            "use the version that made it: prover export saves its claim"
+        )
+    copy = directory / f"{DATABASE}.version-{version}"
+    copy.unlink(missing_ok=True)
+    db.execute("VACUUM INTO ?", (str(copy),))
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        for step in range(version, VERSION):
+            for statement in steps[step]:
+                db.execute(statement)
+        db.execute(f"PRAGMA user_version = {VERSION}")
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+    return version, copy
+
+
+def _version(db: sqlite3.Connection, directory: Path) -> int:
+    if db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
+        raise StoreError(f"store {directory}: expected a prover's store, got another program's {DATABASE}")
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _connect(directory: Path, mode: str) -> sqlite3.Connection:
+    uri = (directory / DATABASE).resolve().as_uri() + mode
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_S)
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
 
 
 @contextmanager

@@ -18,6 +18,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
+_RATE_OVER_S = 600.0
+"""A rate needs two chunks within this time; a chunk of large networks takes a minute."""
+
 
 class Watcher(Protocol):
     """Told how far work has come."""
@@ -47,7 +50,11 @@ class Bars:
         console = Console(stderr=True)
         # Where nobody watches, a bar that vanishes would still leave an empty line.
         self._progress = Progress(
-            *columns, console=console, transient=True, disable=not (shown and console.is_terminal)
+            *columns,
+            console=console,
+            transient=True,
+            disable=not (shown and console.is_terminal),
+            speed_estimate_period=_RATE_OVER_S,
         )
         self._bars: dict[str, TaskID] = {}
         self._done: dict[str, int] = {}

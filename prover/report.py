@@ -89,7 +89,8 @@ def quality_table(quality: Quality, *, every: bool) -> Table:
 def status_json(store: Store, task: Task) -> dict[str, Any]:
     """Return a store's state as one JSON object."""
     committed, chunks = store.claim(), store.chunks(TRAIN)
-    n_done = sum(chunk.n for chunk in chunks)
+    cost = store.cost(TRAIN)
+    n_done = cost.n
     claim = None
     if committed is not None:
         f = committed.signed.figures
@@ -109,6 +110,10 @@ def status_json(store: Store, task: Task) -> dict[str, Any]:
         "recipe": task.recipe.name,
         "p": task.p,
         "n_retrainings_saved": n_done,
+        "seconds": cost.seconds,
+        "n_retrainings_timed": cost.n_timed,
+        "bytes_per_retraining": cost.n_bytes / max(n_done, 1),
+        "store_bytes": store.n_bytes(),
         "clipped": sum(chunk.n_clipped for chunk in chunks) / max(n_done * task.n_targets, 1),
         "claim": claim,
         "n_sessions": len(store.session_ids()),
@@ -123,11 +128,23 @@ def status_lines(store: Store, task: Task) -> list[str]:
         f"task         {state['task_digest']}",
         f"             {state['data']}, recipe {state['recipe']}, {shape}",
         f"retrainings  {state['n_retrainings_saved']} saved",
+        *([f"             {cost_line(store)}"] if state["n_retrainings_saved"] else []),
         f"claim        {'none yet: run prover train' if committed is None else committed.signed.root.hex()}",
         *([] if committed is None else [f"             {figures_line(committed.signed.figures)}"]),
         *([] if committed is None else [f"signed by    {committed.signed.public_key.raw.hex()}"]),
         f"sessions     {state['n_sessions']}",
     ]
+
+
+def cost_line(store: Store) -> str:
+    """Return what a store's retrainings took, in time and in bytes."""
+    cost, size = store.cost(TRAIN), f"{store.n_bytes() / 1e6:,.1f} MB"
+    kept = f"{cost.n_bytes / max(cost.n, 1):,.0f} bytes of outputs each; the store has {size}"
+    if not cost.n_timed:
+        return f"their time was not kept; {kept}"
+    untimed = f" ({cost.n - cost.n_timed} others were not timed)" if cost.n_timed < cost.n else ""
+    each = 1000 * cost.seconds / cost.n_timed
+    return f"{cost.seconds:,.1f} s of a device, {each:,.3g} ms each{untimed}; {kept}"
 
 
 def _quantiles(quality: Quality, share: float) -> list[float]:

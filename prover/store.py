@@ -37,7 +37,7 @@ from protocol.sampling import Design, Draw
 from protocol.session.messages import ClaimCommitted, Sender, SignedClaim
 from protocol.task import Task
 from protocol.taskfile import parse, render
-from prover.database import Database, guarded
+from prover.database import Database, guarded, migrate
 
 KEY = "signing.key"
 
@@ -48,8 +48,8 @@ CREATE TABLE campaign (
     keep_16 INTEGER NOT NULL, complements INTEGER NOT NULL
 );
 CREATE TABLE chunk (
-    series TEXT NOT NULL, first INTEGER NOT NULL, n INTEGER NOT NULL, n_clipped INTEGER NOT NULL, outputs BLOB NOT NULL,
-    PRIMARY KEY (series, first)
+    series TEXT NOT NULL, first INTEGER NOT NULL, n INTEGER NOT NULL, n_clipped INTEGER NOT NULL, seconds REAL NOT NULL,
+    outputs BLOB NOT NULL, PRIMARY KEY (series, first)
 );
 CREATE TABLE claim (
     only INTEGER PRIMARY KEY CHECK (only = 1), root BLOB NOT NULL, public_key BLOB NOT NULL, signature BLOB NOT NULL,
@@ -62,14 +62,44 @@ CREATE TABLE message (
 );
 """
 
+_MIGRATIONS = {
+    1: (  # chunks got their seconds; those of older ones are not known
+        "ALTER TABLE chunk RENAME TO chunk_1",
+        """CREATE TABLE chunk (
+            series TEXT NOT NULL, first INTEGER NOT NULL, n INTEGER NOT NULL, n_clipped INTEGER NOT NULL,
+            seconds REAL NOT NULL, outputs BLOB NOT NULL, PRIMARY KEY (series, first)
+        )""",
+        "INSERT INTO chunk SELECT series, first, n, n_clipped, 0.0, outputs FROM chunk_1",
+        "DROP TABLE chunk_1",
+    ),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
-    """A run of evaluations whose outputs are saved: ``first`` to ``first + n - 1``."""
+    """A run of evaluations whose outputs are saved: ``first`` to ``first + n - 1``.
+
+    seconds : for how long a device was busy with it; 0 where that is not known.
+    """
 
     first: int
     n: int
     n_clipped: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a series took.
+
+    n : trainings. seconds : for how long devices were busy with the ``n_timed`` of them that were timed.
+    n_bytes : of their outputs, as they are kept, what SQLite adds around them not counted.
+    """
+
+    n: int
+    n_timed: int
+    seconds: float
+    n_bytes: int
 
 
 class Store:
@@ -177,7 +207,9 @@ class Store:
             design = Design(n_families=row[1], n_siblings=row[2], keep_16=row[3], complements=bool(row[4]))
             return Draw(seed=Seed(row[0]), design=design)
 
-    def save_outputs(self, series: str, first: int, outputs: Float64[np.ndarray, "m t"], n_clipped: int) -> None:
+    def save_outputs(
+        self, series: str, first: int, outputs: Float64[np.ndarray, "m t"], n_clipped: int, seconds: float = 0.0
+    ) -> None:
         """Save the outputs of evaluations ``first``, ``first`` + 1, ... of a series.
 
         A series is a campaign's purpose or :func:`answers_series`. Saving the same run again
@@ -190,22 +222,22 @@ class Store:
         """
         n = len(outputs)
         with self._db.transaction() as db:
-            overlap = db.execute(
-                "SELECT first, n FROM chunk WHERE series = ? AND first < ? AND first + n > ?",
-                (series, first + n, first),
-            ).fetchall()
-            if overlap == [(first, n)]:
+            # Saved runs are disjoint, so that if any overlaps, the last that begins before our end does.
+            last = db.execute(
+                "SELECT first, n FROM chunk WHERE series = ? AND first < ? ORDER BY first DESC LIMIT 1",
+                (series, first + n),
+            ).fetchone()
+            if last == (first, n):
                 return
-            if overlap:
-                raise StoreError(
-                    f"store {self.directory}: expected a run apart from {overlap[0]} of {series}, got {first}"
-                )
-            db.execute("INSERT INTO chunk VALUES (?, ?, ?, ?, ?)", (series, first, n, n_clipped, _to_blob(outputs)))
+            if last is not None and sum(last) > first:
+                raise StoreError(f"store {self.directory}: expected a run apart from {last} of {series}, got {first}")
+            row = (series, first, n, n_clipped, seconds, _to_blob(outputs))
+            db.execute("INSERT INTO chunk VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def chunks(self, series: str) -> list[Chunk]:
         """Return the runs of a series that are saved, ascending."""
-        rows = self._db.all("SELECT first, n, n_clipped FROM chunk WHERE series = ? ORDER BY first", series)
-        return [Chunk(first=first, n=n, n_clipped=n_clipped) for first, n, n_clipped in rows]
+        rows = self._db.all("SELECT first, n, n_clipped, seconds FROM chunk WHERE series = ? ORDER BY first", series)
+        return [Chunk(first=first, n=n, n_clipped=n_clipped, seconds=seconds) for first, n, n_clipped, seconds in rows]
 
     def missing(self, series: str, total: int) -> list[range]:
         """Return the runs of 0..total-1 that are not saved, ascending."""
@@ -218,7 +250,22 @@ class Store:
 
     def n_done(self, series: str) -> int:
         """Return how many evaluations of a series are saved."""
-        return sum(chunk.n for chunk in self.chunks(series))
+        row = self._db.one("SELECT total(n) FROM chunk WHERE series = ?", series)
+        return 0 if row is None else int(row[0])
+
+    def cost(self, series: str) -> Cost:
+        """Return what a series took."""
+        row = self._db.one(
+            "SELECT total(n), total(CASE WHEN seconds > 0 THEN n ELSE 0 END), total(seconds), total(length(outputs)) "
+            "FROM chunk WHERE series = ?",
+            series,
+        )
+        n, n_timed, seconds, n_bytes = row or (0, 0, 0.0, 0)
+        return Cost(n=int(n), n_timed=int(n_timed), seconds=float(seconds), n_bytes=int(n_bytes))
+
+    def n_bytes(self) -> int:
+        """Return the size of the whole database."""
+        return self._db.n_bytes()
 
     def outputs(self, series: str, first: int, total: int, n_targets: int) -> Float64[np.ndarray, "m t"]:
         """Return the outputs of evaluations ``first`` to ``total`` - 1, shape (total - first, T).
@@ -230,9 +277,11 @@ class Store:
         """
         out = np.empty((max(total - first, 0), n_targets))
         n_filled = 0
-        query = "SELECT first, n, outputs FROM chunk WHERE series = ? AND first < ? AND first + n > ? ORDER BY first"
-        for start, n, blob in self._db.all(query, series, total, first):
-            low, high = max(start, first), min(start + n, total)
+        begin = self._db.one("SELECT max(first) FROM chunk WHERE series = ? AND first <= ?", series, first)
+        query = "SELECT first, n, outputs FROM chunk WHERE series = ? AND first >= ? AND first < ? ORDER BY first"
+        least = first if begin is None or begin[0] is None else begin[0]
+        for start, n, blob in self._db.all(query, series, least, total):
+            low, high = max(start, first), max(min(start + n, total), first)
             rows = self._from_blob(blob, (n, n_targets))
             out[low - first : high - first] = rows[low - start : high - start]
             n_filled += high - low
@@ -346,6 +395,11 @@ class Store:
             raise
         except (AttributionProofsError, ValueError, TypeError) as error:
             raise StoreError(f"store {self.directory}: expected what was saved, got damage: {error}") from error
+
+
+def migrated(directory: Path) -> tuple[int, Path] | None:
+    """Bring a store of an older version to this one's; as ``prover.database.migrate``."""
+    return migrate(directory, _MIGRATIONS)
 
 
 def answers_series(session_id: str, round_: int) -> str:

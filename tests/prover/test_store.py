@@ -21,8 +21,9 @@ from protocol.errors import StoreError
 from protocol.sampling import Draw, pairs
 from protocol.session.messages import ClaimCommitted, Sender
 from prover.claiming import commit
-from prover.database import DATABASE, LOCK
-from prover.store import KEY, Store, answers_series
+from prover.database import DATABASE, LOCK, VERSION, migrate
+from prover.report import cost_line, status_json
+from prover.store import KEY, Cost, Store, answers_series, migrated
 from tests.games import task_of
 
 TASK = task_of(6, n_targets=3)
@@ -119,15 +120,114 @@ def test_another_task_is_refused(store: Store) -> None:
     assert store.task() == TASK
 
 
-def test_another_version_is_refused(directory: Path) -> None:
-    Store(directory).close()
+def set_version(directory: Path, version: int) -> None:
     with sqlite3.connect(directory / DATABASE) as db:
-        db.execute("PRAGMA user_version = 99")
+        db.execute(f"PRAGMA user_version = {version}")
     db.close()
-    with pytest.raises(StoreError, match="expected version 1, got 99; use the version that made it"):
-        Store(directory)
-    with pytest.raises(StoreError, match="expected version 1, got 99"):
-        Store(directory, read_only=True)
+
+
+@pytest.mark.parametrize(
+    ("version", "advice"),
+    [(99, "made by a newer attribution-proofs; upgrade this one"), (1, "run prover migrate --store .*keeps a copy")],
+)
+def test_another_version_is_refused_with_what_to_do(directory: Path, version: int, advice: str) -> None:
+    Store(directory).close()
+    set_version(directory, version)
+    for read_only in (False, True):
+        with pytest.raises(StoreError, match=f"expected version {VERSION}, got {version}.*{advice}"):
+            Store(directory, read_only=read_only)
+
+
+VERSION_1 = """
+DROP TABLE chunk;
+CREATE TABLE chunk (
+    series TEXT NOT NULL, first INTEGER NOT NULL, n INTEGER NOT NULL, n_clipped INTEGER NOT NULL, outputs BLOB NOT NULL,
+    PRIMARY KEY (series, first)
+);
+PRAGMA user_version = 1;
+"""
+
+
+def of_version_1(directory: Path, outputs: np.ndarray) -> None:
+    """Make a store as version 1 made them, with one chunk."""
+    with Store(directory) as store:
+        store.set_task(TASK, None)
+        store.save_claim(a_claim(store.signing_key()))
+    db = sqlite3.connect(directory / DATABASE)
+    db.executescript(VERSION_1)
+    db.execute("INSERT INTO chunk VALUES ('train', 0, ?, 1, ?)", (len(outputs), outputs.astype("<f8").tobytes()))
+    db.commit()
+    db.close()
+
+
+def test_migrating_keeps_everything_and_a_copy(directory: Path) -> None:
+    outputs = rows(5)
+    of_version_1(directory, outputs)
+    assert migrated(directory) == (1, directory / f"{DATABASE}.version-1")
+    with Store(directory) as store:
+        assert store.task() == TASK
+        assert store.claim() is not None
+        assert np.array_equal(store.outputs("train", 0, 5, 3), outputs)
+        assert [chunk.n_clipped for chunk in store.chunks("train")] == [1]
+        assert store.cost("train") == Cost(n=5, n_timed=0, seconds=0.0, n_bytes=5 * 3 * 8)
+        store.save_outputs("train", 5, rows(2), 0, 0.5)
+    assert migrated(directory) is None
+    db = sqlite3.connect(directory / f"{DATABASE}.version-1")
+    assert db.execute("PRAGMA user_version").fetchone() == (1,)
+    assert db.execute("SELECT n FROM chunk").fetchall() == [(5,)]
+    db.close()
+
+
+def test_a_migration_that_fails_leaves_the_store_as_it_was(directory: Path) -> None:
+    of_version_1(directory, rows(5))
+    with pytest.raises(StoreError, match="no such table: absent"):
+        migrate(directory, {1: ("DROP TABLE chunk", "INSERT INTO absent VALUES (1)")})
+    assert migrated(directory) is not None
+    with Store(directory) as store:
+        assert store.n_done("train") == 5
+
+
+def test_what_cannot_be_migrated_is_refused(directory: Path) -> None:
+    with pytest.raises(StoreError, match="expected a prover's store, found none"):
+        migrated(directory)
+    with Store(directory), pytest.raises(StoreError, match="another prover"):
+        migrated(directory)
+    for version in (0, 99):
+        set_version(directory, version)
+        with pytest.raises(StoreError, match=f"expected version 1 to {VERSION}, got {version}; use the version that m"):
+            migrated(directory)
+
+
+def test_what_a_series_took_is_stated(store: Store) -> None:
+    store.save_outputs("train", 0, rows(4), 0)
+    store.save_outputs("train", 4, rows(6), 0, 1.5)
+    store.save_outputs("other", 0, rows(6), 0, 9.0)
+    assert store.cost("train") == Cost(n=10, n_timed=6, seconds=1.5, n_bytes=10 * 3 * 8)
+    assert store.cost("nothing") == Cost(n=0, n_timed=0, seconds=0.0, n_bytes=0)
+    assert cost_line(store).startswith("1.5 s of a device, 250 ms each (4 others were not timed); 24 bytes of outputs")
+    assert status_json(store, TASK)["bytes_per_retraining"] == 24
+
+
+def test_a_saved_chunk_costs_the_same_however_many_there_are(store: Store) -> None:
+    """Steps of SQLite's machine, not seconds: what is looked at must not grow with what is there."""
+    store.set_task(TASK, None)
+    steps = []
+    for n in (50, 1000):
+        for k in range(store.n_done("train"), n):
+            store.save_outputs("train", k, rows(1), 0)
+        counted = 0
+
+        def count() -> int:
+            nonlocal counted
+            counted += 1
+            return 0
+
+        store._db._connection.set_progress_handler(count, 1)
+        store.save_outputs("train", 2 * n, rows(1), 0)
+        store.outputs("train", n - 1, n, 3)
+        store._db._connection.set_progress_handler(None, 1)
+        steps.append(counted)
+    assert 0 < steps[1] < 2 * steps[0]
 
 
 def test_another_programs_database_is_refused(directory: Path) -> None:
