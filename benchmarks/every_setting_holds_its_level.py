@@ -270,10 +270,15 @@ N_CROSSFIT_UNITS, N_PAIRS, CROSSFIT_RANGE = 12, 200, 3.0
 
 
 def crossfit_at_the_ends(runs: int, rng: np.random.Generator) -> Iterator[Row]:
-    """Cross-fit at the p that families refuse, with and without seed noise; ranges of 3 sd, which cut f's tails."""
+    """Cross-fit at the p that families refuse, with and without seed noise; ranges of 3 sd, which cut f's tails.
+
+    So few subsets leave bounds many times the gap, which is printed: that none misses says little then. Spikes at
+    p = 0.2 are left out: the bound is infinite there, and could not miss.
+    """
     runs = -(-runs // 5)  # each takes a hundred times as long as one of families
     for p, noise in product((0.2, 0.8), (0.0, 0.6)):
-        for game in (game for game in games(p, N_CROSSFIT_UNITS) if game.name in {"polynomial", "spikes"}):
+        judgeable = {"polynomial"} if p < 0.5 else {"polynomial", "spikes"}
+        for game in (game for game in games(p, N_CROSSFIT_UNITS) if game.name in judgeable):
             sd, task = game.variance**0.5, task_of(N_CROSSFIT_UNITS, p=p, bound=CROSSFIT_RANGE * game.variance**0.5)
             first, variance = enumerated(game, CROSSFIT_RANGE * sd, noise * sd)
             named = claims_of(replace(game, first=first), variance, GAP)
@@ -290,6 +295,11 @@ def crossfit_at_the_ends(runs: int, rng: np.random.Generator) -> Iterator[Row]:
                 uppers, lowers = (np.array([getattr(f, side)[0] for f in found]) for side in ("upper", "lower"))
                 setting = f"p={p}, {'seed noise' if noise else 'shared seed'}"
                 design = f"2 x {N_PAIRS} subsets"
+                finite = float(np.isfinite(uppers).mean())
+                print(
+                    f"cross-fit, {setting}, {game.name}, {name}, delta {delta:g}: gap {gap:.3f}, median bound "
+                    f"{np.median(uppers):.2f}, finite in {finite:.0%}"
+                )
                 yield from rows_of("crossfit", setting, game.name, name, design, gap, delta, uppers, lowers)
 
 
