@@ -12,13 +12,15 @@ rechecked, c those that can be false all the same.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
 from protocol import harmonic
 from protocol.certificate import concentration, crossfit, spot_check
-from protocol.certificate.plan import Forecast, Outlook, Plan
+from protocol.certificate.forecast import Forecast, Outlook, rows_of
+from protocol.certificate.plan import Plan
 from protocol.certificate.terms import CHECK_SHARE, Across, Assurance, Method, Terms
 from protocol.claim import Claim
 from protocol.errors import ArgumentError, BudgetError
@@ -29,8 +31,6 @@ HALF_RANGE_SD = 5.0
 """Half a target's range in sd of f, as ``prover init`` proposes it."""
 LARGEST_RESIDUAL_SD = 3.0
 """The largest residual of a pilot, in its own sd: of a hundred Gaussian ones."""
-MARGIN = 1.15
-"""What the forecast leaves out: the bound's own spread, and targets that differ."""
 _OWN_SHARES = (0.5, 0.6, 0.7, 0.8)  # of the pairs that an audit's verifier trains, those of round A
 
 
@@ -78,7 +78,9 @@ def best_within(
         raise ArgumentError(f"expected epsilon and delta strictly between 0 and 1, got {epsilon} and {delta}")
     sides = 2 if task.has_complements else 1
     n_rows = task.n_targets if across is Across.EVERY else 1
-    shape = _Shape(task, delta / n_rows, outlook, half_range_sd)
+    worst = rows_of(n_rows, outlook.spread)[0][0]
+    expected = replace(outlook, relative_gap=outlook.relative_gap * worst, residual=outlook.residual * worst)
+    shape = _Shape(task, delta / n_rows, expected, half_range_sd)
     if assurance is Assurance.PROVED:
         m_a, m_b, checks = _proved(shape, epsilon, max_retrainings // sides, sides)
     else:
@@ -171,7 +173,7 @@ class _Shape:
         size = (slack + np.sqrt(slack**2 + 4 * norm * along)) / 2 + hidden
         level = -np.log(delta * share["variance"] / 2)
         variance = 1 - np.sqrt(4 * level / own) - self.half**2 * level / (concentration.BET * own) * 0.1
-        return float(MARGIN * size**2 / variance) if variance > 0 else float("inf")
+        return float(size**2 / variance) if variance > 0 else float("inf")
 
     def _norm(self, m: int, g: float, v: float) -> float:
         return float(np.sqrt(g + self.n_units * v / m))

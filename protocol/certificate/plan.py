@@ -36,8 +36,8 @@ MIN_FAMILIES = 10
 MAX_FAMILIES = 1 << 14
 MAX_FALSE_SHARE = 0.05
 """Audited plans recheck enough answers that, all clean, at most this share can be false."""
-SIBLINGS = (2, 3, 4, 6, 8, 12, 16, 24, 32)
-RHOS = (0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+SIBLINGS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
+RHOS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8)
 _SOME_POWER = 0.1
 _LARGER = 1.15  # steps in which a first look larger than the least is tried
 

@@ -186,8 +186,10 @@ def plan_line(plan: Plan) -> str:
     if plan.terms.method is Method.ALGORITHM1:
         return _algorithm1_line(plan)
     if plan.terms.method is Method.CROSSFIT:
+        own, answered = plan.terms.looks[1].n_families, plan.n_answered[0]
+        asked = f", {answered} trainings asked of the prover" if answered else ""
         return (
-            f"plan: cross-fit, two rounds of {design.n_families} independent subsets, "
+            f"plan: cross-fit, rounds of {design.n_families} and {own} independent subsets{asked}, "
             f"{plan.n_retrained[0]} retrainings here; expected bound {number(plan.first.median_bound)}"
         )
     asked = f", {plan.n_answered[0]} trainings asked of the prover" if plan.n_answered[0] else ""
