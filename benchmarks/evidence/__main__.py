@@ -43,7 +43,7 @@ def cost(scale: Scale, out: Path) -> None:
     found = [
         row
         for setting in settings
-        for row in cost_follows_the_residual.rows(setting, scale.n_runs // 2, max(1, scale.crossfit_runs // 15))
+        for row in cost_follows_the_residual.rows(setting, scale.n_runs // 2, max(1, scale.crossfit_runs // 30))
     ]
     write_rows(out / "cost.csv", found)
     write_rows(out / "cost_slopes.csv", cost_follows_the_residual.slopes(found))
