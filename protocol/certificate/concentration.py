@@ -223,3 +223,18 @@ def bernstein(second_moment: float, largest: float, m: int, alpha: float) -> flo
     level = -np.log(alpha)
     linear = level * largest / (3 * m)
     return float(linear + np.sqrt(linear**2 + 2 * level * second_moment / m))
+
+
+def clipped_at(radius: float, found: Moments, m: int, alpha: float) -> tuple[float, float]:
+    """Return where to clip the products, b tau, and b E[(a - tau)_+], which that hides; tau fixed by m and alpha."""
+    taus = np.linspace(1.5, 12.0, 106)
+    hidden = np.array([excess(found, float(t)) for t in taus])
+    best = int(np.argmin(taus * -np.log(alpha) / m + hidden))
+    return float(radius * taus[best]), float(radius * hidden[best])
+
+
+def slack_of(fourth: float, radius: float, found: Moments, m: int, alpha: float, tail: float) -> float:
+    """Return t: Bernstein over m pairs where no a is beyond tau, and what lies beyond; E[r^2 a^2]^2 <= E r^4 E a^4."""
+    tau = beyond(found, tail / m)
+    second = float(np.sqrt(fourth * found[1]))
+    return bernstein(second, radius * tau, m, alpha) + radius * on_rare(found, tail / m)

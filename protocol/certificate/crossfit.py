@@ -333,7 +333,7 @@ class _Row:
         side, alpha = order.then, self.alpha["S"] / (2 * len(self.orders))
         norm = float(np.sqrt(order.squares[self.targets].sum()) / self.root)
         along = order.along[:, self.targets] / (self.root * norm if norm > 0 else 1.0)
-        limit, cut = clipped_at(self.radius, self.scale.moments, side.m, alpha)
+        limit, cut = concentration.clipped_at(self.radius, self.scale.moments, side.m, alpha)
         products = np.clip((side.residual[:, self.targets] * along).sum(axis=1) / self.root, -limit, limit)
         values = (products + limit) / (2 * limit)
         lower, upper = self._mean(order, values, np.linalg.norm(along, axis=1) / (2 * limit), limit, alpha)
@@ -372,7 +372,7 @@ class _Row:
         m = sum(side.m for side in self.sides) if len(self.orders) == 2 else self.sides[0].m
         values = np.minimum(own / self.radius, 1.0) ** 4
         fourth = self.radius**4 * concentration.betting_upper(values, self.alpha["fourth moment"])
-        return slack_of(fourth, self.radius, self.scale.moments, m, self.alpha["t"], self.alpha["tail"])
+        return concentration.slack_of(fourth, self.radius, self.scale.moments, m, self.alpha["t"], self.alpha["tail"])
 
     def _variance(self) -> tuple[float, float]:
         """The least and the most that Var f / scale^2 can be over targets, from the verifier's own outputs."""
@@ -388,18 +388,3 @@ class _Row:
         least = [concentration.betting_lower(v, alpha) for v in (below / limit).T]
         most = [concentration.betting_upper(v, alpha) for v in (above / half**2).T]
         return float((least * limit / scale**2).min()), float((most * half**2 / scale**2).max())
-
-
-def clipped_at(radius: float, found: Moments, m: int, alpha: float) -> tuple[float, float]:
-    """Return where to clip the products, b tau, and b E[(a - tau)_+], which that hides; tau fixed by m and alpha."""
-    taus = np.linspace(1.5, 12.0, 106)
-    hidden = np.array([concentration.excess(found, float(t)) for t in taus])
-    best = int(np.argmin(taus * -np.log(alpha) / m + hidden))
-    return float(radius * taus[best]), float(radius * hidden[best])
-
-
-def slack_of(fourth: float, radius: float, found: Moments, m: int, alpha: float, tail: float) -> float:
-    """Return t: Bernstein over m pairs where no a is beyond tau, and what lies beyond; E[r^2 a^2]^2 <= E r^4 E a^4."""
-    tau = concentration.beyond(found, tail / m)
-    second = float(np.sqrt(fourth * found[1]))
-    return concentration.bernstein(second, radius * tau, m, alpha) + radius * concentration.on_rare(found, tail / m)

@@ -163,7 +163,7 @@ class _Shape:
         own, n_all = rest + (checks or m_b), rest if checks else rest + m_b
         level = -np.log(delta * share["fourth moment"])
         fourth = min(3 * v**2 + self.radius**4 * level / (concentration.BET * own), self.radius**4)
-        slack = crossfit.slack_of(
+        slack = concentration.slack_of(
             fourth, self.radius, self.moments, n_all, delta * share["t"], delta * share["tail"]
         )  # fmt: skip
         along, norm = self._along(rest, m_b, checks, delta * share["S"] / (2 if checks else 4)), self._norm(rest, g, v)
@@ -181,7 +181,7 @@ class _Shape:
     def _along(self, m_a: int, m_b: int, checks: int, alpha: float) -> float:
         """S: what is there, chance, what clipping hides, and lies."""
         g, v, level = self.outlook.relative_gap, self.outlook.residual, -np.log(alpha)
-        limit, cut = crossfit.clipped_at(self.radius, self.moments, m_b, alpha)
+        limit, cut = concentration.clipped_at(self.radius, self.moments, m_b, alpha)
         along = g / self._norm(m_a, g, v) + np.sqrt(2 * level * v / m_b) + limit * level / (concentration.BET * m_b)
         if checks:
             n_false = spot_check.most_false(m_b, checks, self.delta * CHECK_SHARE)
