@@ -168,9 +168,10 @@ class Trainer:
         lost = np.flatnonzero(~np.isfinite(raw).all(axis=1))
         if lost.size:
             row = int(lost[0])
+            which = f"subset {row} (seed {int(seeds[row])}, {int(subsets[row].sum())} of {n} units)"
             raise TrainingError(
-                f"recipe {self._task.recipe.name}: expected a number from subset {row} (seed {int(seeds[row])}, "
-                f"{int(subsets[row].sum())} of {n} units), got none ({lost.size} of {m} subsets); {self._solver.advice}",
+                f"recipe {self._task.recipe.name}: expected a number from {which}, "
+                f"got none ({lost.size} of {m} subsets); {self._solver.advice}",
                 row=row,
             )
         return raw
