@@ -78,10 +78,10 @@ def pairs_of(subject: Subject, counts: Counts, n_runs: int, rng: np.random.Gener
         for design in designs[:3]
     ]
     sizes, rhos = np.array(counts.pairs), (designs[0].rho, designs[1].rho)
-    lied = [_lied(counted, values, b, counts, number) for number, counted in enumerate(found)]
+    replaced = [lied(counted, values, b, counts, number) for number, counted in enumerate(found)]
     return {
         False: _pairs(found, values, sizes, rhos),
-        True: _pairs(lied, np.append(values, b), sizes, rhos),
+        True: _pairs(replaced, np.append(values, b), sizes, rhos),
     }
 
 
@@ -119,10 +119,10 @@ def _joint(
     return np.asarray(joint / joint.sum())
 
 
-def _lied(
+def lied(
     found: Int64[np.ndarray, "r v2"], values: Float64[np.ndarray, " v"], b: float, counts: Counts, number: int
 ) -> Int64[np.ndarray, "r w2"]:
-    """The share of pairs that may be false, replaced where that lowers the bound most; values are joined by b and -b.
+    """The share of pairs that may be false, replaced where that lowers the bound most; values are joined by b.
 
     At rho the smallest product counts (weight positive), so (b, -b) replaces the largest; at 2 rho and 0 the largest,
     so (b, b) replaces the smallest, and raises h(1) as well.

@@ -166,6 +166,22 @@ def test_algorithm1s_liar_lowers_the_bound_and_stays_within_its_share() -> None:
     assert (honest - lying).max() <= 0.5 / 16 + 0.5 / 352  # 6.4: what the budget of errors leaves for lies
 
 
+@pytest.mark.parametrize(("number", "worst"), [(0, -2.0), (1, 4.0), (2, 4.0)])
+def test_algorithm1s_liar_replaces_the_pairs_that_help_it_most(number: int, worst: float) -> None:
+    """At rho the largest products, by one as low as there is; at 2 rho and 0 the smallest, by b^2."""
+    values, b = np.array([-1.0, 0.5, 1.5]), 2.0
+    found = np.random.default_rng(8).integers(0, 40, size=(1, 9))
+    counts = algorithm1.Counts(
+        rho=0.2, pairs=(1000, 1000, 1000), fresh=1, n_checks=1, max_false_pairs=0.05, largest=b
+    )  # fmt: skip
+    products = np.sort(np.repeat(np.outer(values, values).ravel(), found[0]))
+    products = products[:-50] if number == 0 else products[50:]
+    lied = paper.lied(found, values, b, counts, number)
+    assert lied.sum() == found.sum()
+    joined = np.append(values, b)
+    assert lied[0] @ np.outer(joined, joined).ravel() == pytest.approx(products.sum() + 50 * worst)
+
+
 @pytest.mark.parametrize("part", DEGREES)
 @pytest.mark.parametrize("nodes", NODES)
 def test_the_fit_is_that_of_non_negative_least_squares(nodes: str, part: str) -> None:
