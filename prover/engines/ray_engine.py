@@ -176,8 +176,8 @@ def _connect(ray: ModuleType, address: str | None, n_cpus: int | None) -> None:
     try:
         ray.init(address=address, **quiet)
     except (OSError, RuntimeError, ValueError, SystemExit, ray.exceptions.RayError) as error:  # it exits, after minutes
-        token = "if it asks for a token, RAY_AUTH_MODE=token has to be set here, too"
-        raise _silent(address, f"{_line(error)}; {token}") from error
+        hint = "if it asks for a token, RAY_AUTH_MODE=token has to be set here, too"
+        raise _silent(address, f"{_line(error)}; {hint}") from error
 
 
 def _require_answer(address: str) -> None:
