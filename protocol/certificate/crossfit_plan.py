@@ -1,8 +1,8 @@
 """How many pairs the cross-fit certificate needs (THEORY 5), from what the claim says of itself.
 
-The forecast puts the expected value of every part into the certificate's own inequality. Its
-figures are the prover's and its range a guess, so it plans and promises nothing: a lie, or a bad
-guess, costs time.
+The forecast puts the expected value of every part into the certificate's own inequality; a plan is
+sufficient if the bound of nine runs in ten is forecast to be small enough, with a margin for what the
+forecast leaves out. Its figures are the prover's and its range a guess: a lie, or a bad guess, costs time.
 
 Letters: m_a and m_b pairs in rounds A and B, N units, g and v the expected relative gap and odd
 residual, b the radius that residuals are drawn in to, all in units of sd f; k pairs of B
@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
+from scipy.special import ndtri
 
 from protocol import harmonic
 from protocol.certificate import concentration, crossfit, spot_check
@@ -31,6 +32,9 @@ HALF_RANGE_SD = 5.0
 """Half a target's range in sd of f, as ``prover init`` proposes it."""
 LARGEST_RESIDUAL_SD = 3.0
 """The largest residual of a pilot, in its own sd: of a hundred Gaussian ones."""
+POWER = 0.9
+MARGIN = 1.12
+"""Bounds are planned to be smaller than asked: residuals are no Gaussians, and one pair outside the ball is dear."""
 _OWN_SHARES = (0.5, 0.6, 0.7, 0.8)  # of the pairs that an audit's verifier trains, those of round A
 
 
@@ -85,17 +89,17 @@ def best_within(
         m_a, m_b, checks = _proved(shape, epsilon, max_retrainings // sides, sides)
     else:
         m_a, m_b, checks = _audited(shape, epsilon, max_retrainings // sides, max_answers // sides, sides, n_checks)
-    bound = shape.bound(m_a, m_b, checks)
+    enough = shape.promised(m_a, m_b, checks) <= epsilon
     looks = tuple(pairs(m, complements=task.has_complements) for m in (m_b, m_a))
     terms = Terms(
         epsilon=epsilon, delta=delta, across=across, assurance=assurance, looks=looks, n_checks=checks,
         method=Method.CROSSFIT,
     )  # fmt: skip
-    forecast = Forecast(median_bound=bound, power=float(bound <= epsilon))
+    forecast = Forecast(median_bound=shape.bound(m_a, m_b, checks, 0.0), power=POWER if enough else 0.0)
     retrained, answered = sides * (m_a + (checks or m_b)), sides * m_b if checks else 0
     return Plan(
         terms=terms, first=forecast, last=forecast, n_retrained=(retrained, retrained),
-        n_answered=(answered, answered), sufficient=bound <= epsilon,
+        n_answered=(answered, answered), sufficient=enough,
     )  # fmt: skip
 
 
@@ -104,7 +108,7 @@ def _proved(shape: _Shape, epsilon: float, most: int, sides: int) -> tuple[int, 
     least = crossfit.MIN_PAIRS
     if most < 2 * least:
         raise _short(2 * sides * least, sides * most)
-    m = _fewest(least, most // 2, lambda n: shape.bound(n, n, 0) <= epsilon)
+    m = _fewest(least, most // 2, lambda n: shape.promised(n, n, 0) <= epsilon)
     return m, m, 0
 
 
@@ -126,11 +130,11 @@ def _audited(
             return own - n_checks, n_checks
         parts = [max(least, min(int(share * own), own - 1)) for share in _OWN_SHARES]
         options = [(m_a, min(own - m_a, answers)) for m_a in parts]
-        return min(options, key=lambda option: shape.bound(option[0], answers, option[1]))
+        return min(options, key=lambda option: shape.promised(option[0], answers, option[1]))
 
-    own = _fewest(fewest, most, lambda n: shape.bound(split(n)[0], answers, split(n)[1]) <= epsilon)
+    own = _fewest(fewest, most, lambda n: shape.promised(split(n)[0], answers, split(n)[1]) <= epsilon)
     m_a, checks = split(own)
-    m_b = _fewest(max(least, checks), answers, lambda m: shape.bound(m_a, m, checks) <= epsilon)
+    m_b = _fewest(max(least, checks), answers, lambda m: shape.promised(m_a, m, checks) <= epsilon)
     return m_a, m_b, checks
 
 
@@ -156,8 +160,12 @@ class _Shape:
         self.radius = crossfit.RADIUS * LARGEST_RESIDUAL_SD * float(np.sqrt(outlook.residual))
         self.bound = lru_cache(maxsize=None)(self._bound)
 
-    def _bound(self, m_a: int, m_b: int, checks: int) -> float:
-        """The certificate's inequality, every part at its expectation."""
+    def promised(self, m_a: int, m_b: int, checks: int) -> float:
+        """What POWER of all runs are forecast to stay below."""
+        return MARGIN * self.bound(m_a, m_b, checks, float(ndtri(POWER)))
+
+    def _bound(self, m_a: int, m_b: int, checks: int, chance: float) -> float:
+        """The certificate's inequality, every part at its expectation, the test's mean ``chance`` sd above."""
         g, v, share = self.outlook.relative_gap, self.outlook.residual, crossfit.SHARES
         delta, rest = self.delta * (1 - CHECK_SHARE if checks else 1.0), m_a - crossfit.pilot_pairs(m_a)
         own, n_all = rest + (checks or m_b), rest if checks else rest + m_b
@@ -166,7 +174,8 @@ class _Shape:
         slack = concentration.slack_of(
             fourth, self.radius, self.moments, n_all, delta * share["t"], delta * share["tail"]
         )  # fmt: skip
-        along, norm = self._along(rest, m_b, checks, delta * share["S"] / (2 if checks else 4)), self._norm(rest, g, v)
+        alpha, norm = delta * share["S"] / (2 if checks else 4), self._norm(rest, g, v)
+        along = self._along(rest, m_b, checks, alpha) + chance * np.sqrt(v / m_b + g * v / (rest * norm**2))
         outside = concentration.share_upper(0, own, delta * share["outside"])
         hidden = self.half * concentration.on_rare(self.moments, outside)
         hidden += concentration.product_on_rare(self.moments, self.moments, outside)
