@@ -48,6 +48,8 @@ MIN_PILOT_PAIRS, PILOT_SHARE = 10, 0.1
 """The first pairs of A set b and are used for nothing else but Var f."""
 RADIUS = 2.0
 """b is so many times the largest residual among them: outside it there should be none, and its price is small."""
+CUT = 6.0
+"""Squares that show how large Var f is are cut at so many scales."""
 _LEAST_RADIUS = 1e-9  # of a claim without any error
 
 _CHUNK_CELLS = 1 << 24  # of the characters held as float64 at once; does not affect outputs
@@ -383,6 +385,9 @@ class _Row:
         else:
             n = len(whole) // 2 * 2
             below, limit = (whole[0:n:2, 0] - whole[1:n:2, 0]) ** 2 / 2, 2 * half**2
+        # A square cut off has no larger a mean; cut near the claim's own variance, a wide range costs nothing.
+        limit = np.minimum(limit, (CUT * scale) ** 2)
+        below = np.minimum(below, limit)
         above = ((whole - self.scale.middle[self.targets]) ** 2).mean(axis=1)
         alpha = self.alpha["variance"] / (2 * len(self.targets))
         least = [concentration.betting_lower(v, alpha) for v in (below / limit).T]

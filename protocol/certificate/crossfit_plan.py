@@ -181,7 +181,7 @@ class _Shape:
         hidden += concentration.product_on_rare(self.moments, self.moments, outside)
         size = (slack + np.sqrt(slack**2 + 4 * norm * along)) / 2 + hidden
         level = -np.log(delta * share["variance"] / 2)
-        variance = 1 - np.sqrt(4 * level / own) - self.half**2 * level / (concentration.BET * own) * 0.1
+        variance = 1 - np.sqrt(4 * level / own) - crossfit.CUT**2 * level / (concentration.BET * own) * 0.1
         return float(size**2 / variance) if variance > 0 else float("inf")
 
     def _norm(self, m: int, g: float, v: float) -> float:
