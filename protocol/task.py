@@ -240,9 +240,12 @@ class Task:
         if regression:
             require(kind.for_regression, "targets.kind", "prediction or squared-error for a regression", kind.value)
             fits = self.recipe.takes_regression
-            require(fits, "recipe.name", "ridge, or sgd with loss squared, for a regression", self.recipe.name)
+            takers = "ridge, kernel, sgd with loss squared or sklearn with reading prediction, for a regression"
+            require(fits, "recipe.name", takers, self.recipe.name)
         else:
             require(not kind.for_regression, "targets.kind", "margin, probability or loss for classes", kind.value)
+            fits = self.recipe.takes_classes
+            require(fits, "recipe.reading", "log-probability or decision for classes", "prediction")
         if kind is TargetKind.PROBABILITY:
             has = self.recipe.has_probabilities
             expected = f"margin or loss for recipe {self.recipe.name}, which has no probabilities"
