@@ -7,8 +7,6 @@ task file, and hashed from there. Refuses to know what a pilot run finds (``prov
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -24,16 +22,13 @@ from protocol.task import (
     TargetKind,
     Targets,
     Task,
-    UnitKind,
     Units,
 )
 from protocol.training import Dataset, Table, read_table, split
-from prover.network_choices import NetworkChoices
+from prover.choices import BUNDLED, Choices
 
 MAX_DEFAULT_TRAIN = 1000
 MAX_DEFAULT_TARGETS = 200
-BUNDLED = "sklearn:"
-
 DIGITS = "sklearn:digits"
 _DIGITS_L2 = 256.0
 """RidgeClassifier's alpha = 1 on pixels divided by 16: the penalty behind the figures of THEORY 10."""
@@ -42,46 +37,6 @@ _L2_PER_ROW = {"ridge": 0.03, "logistic": 1e-3}
 """Penalty per training row where none is given: as strong, on scaled features, as the one for digits."""
 
 _OPEN = 1e100  # stands for a range that a pilot run is still to propose
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choices:
-    """What the user said; None where the default may decide.
-
-    data : ``sklearn:NAME`` or a file's path. recipe : ``ridge``, ``logistic`` or ``sgd``. p : strictly between 0 and 1.
-    n_train : by default two thirds of the rows, at most 1,000. n_test : by default all the others.
-    l2 : by default 0.03 (ridge) or 0.001 (logistic) times n_train; 256 for ridge on the unscaled digits.
-    kind : by default margin, or prediction for a regression. n_targets : by default 200 test rows or all.
-    exact : whether answers are held to the bit. network : what sgd trains, and how.
-    scaling : by default standard; none for digits, whose pixels share a unit, but with sgd; range where exact.
-    constant_columns : by default dropped from a bundled set, refused in a file.
-    """
-
-    data: str
-    target_column: str = ""
-    contributor_column: str = ""
-    units: UnitKind = UnitKind.ROW
-    n_train: int | None = None
-    n_test: int | None = None
-    split_seed: int = 0
-    scaling: Scaling | None = None
-    constant_columns: ConstantColumns | None = None
-    recipe: str = "ridge"
-    l2: float | None = None
-    gradient_tolerance: float = 1e-8
-    exact: bool = False
-    network: NetworkChoices = field(default_factory=NetworkChoices)
-    kind: TargetKind | None = None
-    n_targets: int | None = None
-    average: bool = False
-    p: float = 0.5
-    seed_policy: SeedPolicy = SeedPolicy.SHARED
-    seed: int = 0
-
-    @property
-    def path(self) -> Path | None:
-        """Where the data file lies; None for a bundled set."""
-        return None if self.data.startswith(BUNDLED) else Path(self.data)
 
 
 def draft(choices: Choices) -> tuple[Task, Dataset]:

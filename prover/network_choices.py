@@ -1,16 +1,23 @@
 """From what the user of ``prover init --recipe sgd`` says to the recipe.
 
-Owns the defaults; as in ``prover.config``, whatever they settle is written into the task file.
+Owns its options and the defaults; as in ``prover.config``, whatever they settle is written into the task file.
+torch is imported when a factory is looked for, not before: ``--help`` reads this file.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from protocol.errors import ArgumentError
 from protocol.recipes import Factory, Loss, Optimiser, Precision, Schedule, Sgd
-from protocol.training.networks import OwnFactory, own_factory
 
+if TYPE_CHECKING:
+    from protocol.training.networks import OwnFactory
+
+_PANEL = "Recipe sgd"
 _DEFAULT_WIDTHS = {Factory.MLP: (32,), Factory.CNN: (16, 32), Factory.RESNET9: (64,), Factory.CUSTOM: ()}
 _LEARNING_RATE = {Loss.CROSS_ENTROPY: 0.02, Loss.SQUARED: 0.005, Loss.SQUARED_HINGE: 0.005}
 _ADAMW_LEARNING_RATE = 1e-3
@@ -28,26 +35,73 @@ class NetworkChoices:
     momentum : by default 0.9, and 0 for adamw.
     """
 
-    factory: str = "mlp"
-    widths: str = ""
-    image: str = ""
-    loss: Loss | None = None
-    optimiser: Optimiser = Optimiser.MOMENTUM
-    learning_rate: float | None = None
-    momentum: float | None = None
-    weight_decay: float = 0.0
-    schedule: Schedule = Schedule.CONSTANT
-    warmup_steps: int = 0
-    epochs: int = 20
-    batch_size: int = 50
-    precision: Precision = Precision.FP32
-    flips: bool = False
-    crop_padding: int = 0
+    factory: Annotated[
+        str,
+        typer.Option(
+            help="Network of sgd: mlp, cnn, resnet9, or your own as package.module:function.", rich_help_panel=_PANEL
+        ),
+    ] = "mlp"
+    widths: Annotated[
+        str,
+        typer.Option(
+            metavar="N,N",
+            help="Its hidden layers; by default 32 (mlp), 16,32 (cnn), 64 (resnet9).",
+            rich_help_panel=_PANEL,
+        ),
+    ] = ""
+    image: Annotated[
+        str,
+        typer.Option(metavar="C,H,W", help="The image that a row spells out (cnn, resnet9).", rich_help_panel=_PANEL),
+    ] = ""
+    loss: Annotated[
+        Loss | None,
+        typer.Option(
+            help="By default cross-entropy; squared for a regression; squared-hinge with --exact.",
+            show_default=False,
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    optimiser: Annotated[Optimiser, typer.Option(help="How sgd steps.", rich_help_panel=_PANEL)] = Optimiser.MOMENTUM
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="By default 0.02, 0.005 for squared losses, 0.001 for adamw.",
+            show_default=False,
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    momentum: Annotated[
+        float | None, typer.Option(help="By default 0.9 (sgd).", show_default=False, rich_help_panel=_PANEL)
+    ] = None
+    weight_decay: Annotated[float, typer.Option(help="Decay of all weights (sgd).", rich_help_panel=_PANEL)] = 0.0
+    schedule: Annotated[Schedule, typer.Option(help="Of the learning rate (sgd).", rich_help_panel=_PANEL)] = (
+        Schedule.CONSTANT
+    )
+    warmup_steps: Annotated[
+        int, typer.Option(help="Steps of rising rates before it (sgd).", rich_help_panel=_PANEL)
+    ] = 0
+    epochs: Annotated[int, typer.Option(help="Passes over the rows (sgd).", rich_help_panel=_PANEL)] = 20
+    batch_size: Annotated[
+        int, typer.Option(help="Rows in a step, those left out included (sgd).", rich_help_panel=_PANEL)
+    ] = 50
+    precision: Annotated[Precision, typer.Option(help="Of the operands of products (sgd).", rich_help_panel=_PANEL)] = (
+        Precision.FP32
+    )
+    flips: Annotated[
+        bool, typer.Option("--flips", help="Mirror images half of the time (sgd).", rich_help_panel=_PANEL)
+    ] = False
+    crop_padding: Annotated[
+        int, typer.Option(help="Cut images out anew with so many zeros around (sgd).", rich_help_panel=_PANEL)
+    ] = 0
 
     @property
     def own(self) -> OwnFactory | None:
         """The user's own factory, found and hashed; None for ours. Raises ArgumentError where there is none."""
-        return own_factory(self.factory) if ":" in self.factory else None
+        if ":" not in self.factory:
+            return None
+        from protocol.training.networks import own_factory  # noqa: PLC0415 - see the head of this file
+
+        return own_factory(self.factory)
 
     def recipe(self, n_classes: int, *, exact: bool = False) -> Sgd:
         """Return the recipe for so many classes, 0 for a regression, in the exact profile or not.

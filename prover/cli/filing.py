@@ -1,0 +1,91 @@
+"""``prover export`` and ``prover import``: claims and scores to files and from files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from protocol.errors import ArgumentError, StoreError
+from prover import inputs
+from prover.cli import options
+from prover.cli.app import say
+from prover.progress import Bars
+
+
+def export_(
+    store: options.StoreDirectory,
+    scores: Annotated[
+        Path | None, typer.Option("--scores", metavar="FILE", help="Write the scores: .npy, .safetensors or .csv.")
+    ] = None,
+    claim: Annotated[
+        Path | None, typer.Option("--claim", metavar="FILE", help="Write the claim file, for verifier verify --claim.")
+    ] = None,
+    data: options.DataFile = None,
+    force: options.Force = False,
+) -> None:
+    """Write the claim's scores, or the signed claim itself, to files."""
+    from prover.scores import check_format, write, write_file
+    from prover.store import Store
+
+    if scores is None and claim is None:
+        raise ArgumentError("export: expected --scores FILE or --claim FILE, got neither")
+    if scores is not None:
+        check_format(scores)
+    with Store(store, read_only=True) as state:
+        task, committed, path = state.task(), state.claim(), data or state.data_path()
+    if committed is None:
+        raise StoreError(f"store {store}: expected a claim, found none; run prover train first")
+    if scores is not None:
+        write(scores, committed.claim, inputs.unit_names(task, scores, path), force=force)
+        say(f"wrote   {scores}")
+    if claim is not None:
+        from protocol.wire.files import claim_file_to_bytes
+
+        content = claim_file_to_bytes(task, committed)
+        write_file(claim, lambda file: file.write(content), force=force)
+        say(f"wrote   {claim}")
+
+
+def import_(
+    scores: Annotated[Path, typer.Argument(metavar="SCORES", help="A .npy, .safetensors or .csv file of scores.")],
+    task_file: Annotated[Path, typer.Option("--task", metavar="FILE", help="The task that they are scores for.")],
+    store: options.StoreDirectory,
+    where: options.Where,
+    data: options.DataFile = None,
+    check_retrainings: Annotated[
+        int, typer.Option(min=0, help="Trainings to estimate the claim's figures from; 0 leaves them a guess.")
+    ] = 400,
+    quiet: options.Quiet = False,
+) -> None:
+    """Make scores from elsewhere the claim that this store proves."""
+    from prover import claiming, report
+    from prover.campaign import CHECK, Campaign, guessed_figures
+    from prover.engines.choice import opened
+    from prover.scores import check_format, read
+    from prover.store import Store
+
+    check_format(scores)
+    choice = where.choice
+    task = inputs.read_task(task_file)
+    inputs.set_threads(where.threads)
+    with Store(store) as state:
+        path = inputs.data_path(task, data, task_file, state)
+        claim = read(scores, task, inputs.unit_names(task, scores, path))
+        state.set_task(task, path)
+        figures = guessed_figures()
+        if check_retrainings:
+            with opened(choice, task, path) as trains, Bars(shown=not quiet) as bars:
+                campaign = Campaign(state, task, trains, purpose=CHECK, device=choice.fit_device, watch=bars)
+                quality = campaign.judge(claim, check_retrainings)
+            figures = quality.figures(0)
+            say(f"check   relative gap {quality.mean_gap:.4f} +- {quality.mean_gap_error:.4f}, mean over targets")
+        committed = claiming.commit(claim, figures, state.signing_key())
+        state.save_claim(committed)
+    say(f"claim   {committed.signed.root.hex()}")
+    say(
+        f"        {report.figures_line(figures)}"
+        if check_retrainings
+        else "        figures unknown: a guess stands for them"
+    )

@@ -1,0 +1,82 @@
+"""``prover calibrate`` and ``prover train``: the commands that train until they are done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from protocol import taskfile
+from prover import inputs
+from prover.cli import options
+from prover.cli.app import complain, say
+from prover.progress import Bars
+
+
+def calibrate(
+    task_file: Annotated[Path, typer.Argument(metavar="TASK", help="A task file, from prover init.")],
+    data: options.DataFile = None,
+    subsets: Annotated[int, typer.Option(min=1, max=100_000, help="Subsets to train again in every way.")] = 200,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write the task there with the tolerance proposed.")
+    ] = None,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
+    factory: options.Factory = None,
+    force: options.Force = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Measure how far honest trainings of one subset lie apart, here, and propose the task's tolerance."""
+    from prover import calibration, config, report
+    from prover.scores import write_file
+
+    task = inputs.read_task(task_file)
+    inputs.set_threads(threads)
+    with Bars(shown=not quiet) as bars:
+        found, tolerance = calibration.calibrate(
+            task, inputs.data_beside(task, data, task_file), n=subsets, device=device, factory=factory, watch=bars
+        )
+    Console(soft_wrap=True).print(report.differences_table(found))
+    say(f"task    {report.tolerance_line(task, tolerance)}")
+    if out is not None:
+        calibrated = config.settled(task, lo=task.targets.lo, hi=task.targets.hi, tolerance=tolerance)
+        write_file(out, lambda file: file.write(taskfile.render(calibrated).encode("utf-8")), force=force)
+        say(f"wrote   {out}; task {calibrated.digest.hex()}")
+
+
+def train(
+    task_file: Annotated[Path, typer.Argument(metavar="TASK", help="A task file, from prover init.")],
+    store: options.StoreDirectory,
+    where: options.Where,
+    data: options.DataFile = None,
+    gap: Annotated[float, typer.Option(help="The claim's own relative gap to reach, mean over targets.")] = 0.005,
+    max_retrainings: Annotated[int, typer.Option(help="Most trainings in all, saved ones included.")] = 100_000,
+    per_target: Annotated[bool, typer.Option("--per-target", help="Print the figures of every target.")] = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train, fit and sign a claim; goes on where an earlier run was stopped."""
+    from prover import claiming, report
+    from prover.campaign import Campaign, Goal
+    from prover.engines.choice import opened
+    from prover.store import Store
+
+    goal = Goal(gap=gap, max_retrainings=max_retrainings)
+    choice = where.choice
+    task = inputs.read_task(task_file)
+    inputs.set_threads(where.threads)
+    with Store(store) as state:
+        path = inputs.data_path(task, data, task_file, state)
+        state.set_task(task, path)
+        with opened(choice, task, path) as trains, Bars(shown=not quiet) as bars:
+            outcome = Campaign(state, task, trains, device=choice.fit_device, watch=bars).run(goal)
+        committed = claiming.commit(outcome.fit.claim, outcome.fit.figures, state.signing_key())
+        state.save_claim(committed)
+    Console(soft_wrap=True).print(report.quality_table(outcome.fit.quality, every=per_target))
+    say(f"claim   {committed.signed.root.hex()}")
+    say(f"        {report.figures_line(committed.signed.figures)}")
+    say(f"        {report.goal_line(outcome, goal)}")
+    warning = report.clipped_warning(outcome.clipped)
+    if warning is not None:
+        complain(warning)
