@@ -25,7 +25,19 @@ from protocol.commitments import MerkleTree, PublicKey, SigningKey
 from protocol.encoding import PREFIX, Seed, canonical, digest
 from protocol.errors import Reason
 from protocol.numerics import Exact
-from protocol.recipes import Factory, Loss, Optimiser, Precision, Schedule, Sgd
+from protocol.recipes import (
+    Factory,
+    Kernel,
+    KernelKind,
+    Loss,
+    Network,
+    Optimiser,
+    Precision,
+    Reading,
+    Schedule,
+    Sgd,
+    Sklearn,
+)
 from protocol.sampling import (
     Design,
     Draw,
@@ -317,6 +329,26 @@ def exact_task() -> Task:
     return replace(task, recipe=recipe, numerics=Exact(weight_bits=18, activation_bits=16, gradient_bits=21))
 
 
+def kernel_tasks() -> list[Task]:
+    """Return tasks of recipe kernel: without a network and with one."""
+    network = Network(factory=Factory.CNN, factory_digest=b"", widths=(4, 8), image=(3, 6, 5), seed=2**63 - 1)
+    recipes = [
+        Kernel(kernel=KernelKind.RBF, l2=0.25, gamma=0.125, network=None),
+        Kernel(kernel=KernelKind.NTK, l2=2.0, gamma=0.0, network=network),
+    ]
+    return [replace(made_up_task(), recipe=recipe) for recipe in recipes]
+
+
+def sklearn_task() -> Task:
+    """Return a task of recipe sklearn, its estimator within another."""
+    recipe = Sklearn(
+        estimator="Pipeline(steps=[('scale', StandardScaler()), ('trees', RandomForestClassifier(n_estimators=20))])",
+        version="1.9.1",
+        reading=Reading.LOG_PROBABILITY,
+    )
+    return replace(contributors_task(), recipe=recipe)
+
+
 def trees() -> list[dict[str, Any]]:
     """Return Merkle trees with every path: SPEC 4."""
     cases = []
@@ -332,6 +364,7 @@ def tasks() -> list[dict[str, Any]]:
     """Return tasks with their digests: SPEC 5."""
     tiny = made_up_task(average=True, n_targets=3, n_units=2, p_16=1)
     cases = [made_up_task(), contributors_task(), tiny, sgd_task(), own_network_task(), exact_task()]
+    cases += [*kernel_tasks(), sklearn_task()]
     return [{"task": plain(task), "digest": task.digest.hex()} for task in cases]
 
 

@@ -215,9 +215,19 @@ def e_ints(values: list[int]) -> bytes:
     return e_list([e_int(value) for value in values])
 
 
+def e_network(network: Json | None) -> bytes:
+    if network is None:
+        return e_none()
+    factory_digest = e_bytes(bytes.fromhex(network["factory_digest"]))
+    sizes = [e_ints(network["widths"]), e_ints(network["image"])]
+    return e_list([e_str(network["factory"]), factory_digest, *sizes, e_int(network["seed"])])
+
+
 RECIPE_FIELDS: dict[str, dict[str, Callable[[Any], bytes]]] = {
     "ridge": {"l2": e_float},
     "logistic": {"l2": e_float, "gradient_tolerance": e_float},
+    "kernel": {"kernel": e_str, "l2": e_float, "gamma": e_float, "network": e_network},
+    "sklearn": {"estimator": e_str, "version": e_str, "reading": e_str},
     "sgd": {
         "factory": e_str,
         "factory_digest": lambda text: e_bytes(bytes.fromhex(text)),

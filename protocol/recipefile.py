@@ -5,6 +5,7 @@ Owns the keys; what a value means, and which fit together, is ``protocol.recipes
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
@@ -13,16 +14,30 @@ from protocol.encoding import DIGEST_BYTES
 from protocol.recipes import (
     MAX_LAYERS,
     Factory,
+    Kernel,
+    KernelKind,
     Logistic,
     Loss,
+    Network,
     Optimiser,
     Precision,
+    Reading,
     Recipe,
     Ridge,
     Schedule,
     Sgd,
+    Sklearn,
+    require,
 )
-from protocol.tomltext import Number, Section, Whole, array, boolean, number
+from protocol.tomltext import Number, Section, Text, Whole, array, boolean, number, string
+
+_FactoryDigest = Annotated[
+    str, Field(description=f'{2 * DIGEST_BYTES} hexadecimal digits, or ""', pattern="^([0-9a-f]{64})?$")
+]
+_Widths = Annotated[list[Whole], Field(description="a list of whole numbers", max_length=MAX_LAYERS)]
+_Image = Annotated[
+    list[Whole], Field(description="[channels, height, width], or [0, 0, 0]", min_length=3, max_length=3)
+]
 
 
 class _Ridge(Section):
@@ -36,18 +51,28 @@ class _Logistic(Section):
     gradient_tolerance: Number
 
 
+class _Kernel(Section):
+    name: Literal["kernel"]
+    kernel: Annotated[Literal["linear", "rbf", "ntk"], Field(description='"linear", "rbf" or "ntk"')]
+    l2: Number
+    gamma: Number
+    factory: Annotated[
+        Literal["", "mlp", "cnn", "resnet9", "custom"], Field(description='"", "mlp", "cnn", "resnet9" or "custom"')
+    ]
+    factory_digest: _FactoryDigest
+    widths: _Widths
+    image: _Image
+    network_seed: Whole
+
+
 class _Sgd(Section):
     name: Literal["sgd"]
     factory: Annotated[
         Literal["mlp", "cnn", "resnet9", "custom"], Field(description='"mlp", "cnn", "resnet9" or "custom"')
     ]
-    factory_digest: Annotated[
-        str, Field(description=f'{2 * DIGEST_BYTES} hexadecimal digits, or ""', pattern="^([0-9a-f]{64})?$")
-    ]
-    widths: Annotated[list[Whole], Field(description="a list of whole numbers", max_length=MAX_LAYERS)]
-    image: Annotated[
-        list[Whole], Field(description="[channels, height, width], or [0, 0, 0]", min_length=3, max_length=3)
-    ]
+    factory_digest: _FactoryDigest
+    widths: _Widths
+    image: _Image
     loss: Annotated[
         Literal["cross-entropy", "squared", "squared-hinge"],
         Field(description='"cross-entropy", "squared" or "squared-hinge"'),
@@ -68,27 +93,72 @@ class _Sgd(Section):
     crop_padding: Whole
 
 
-SECTIONS: dict[str, type[Section]] = {"ridge": _Ridge, "logistic": _Logistic, "sgd": _Sgd}
+class _Sklearn(Section):
+    name: Literal["sklearn"]
+    estimator: Text
+    version: Text
+    reading: Annotated[
+        Literal["log-probability", "decision", "prediction"],
+        Field(description='"log-probability", "decision" or "prediction"'),
+    ]
 
-RecipeSection: TypeAlias = _Ridge | _Logistic | _Sgd
+
+SECTIONS: dict[str, type[Section]] = {
+    "ridge": _Ridge,
+    "logistic": _Logistic,
+    "kernel": _Kernel,
+    "sgd": _Sgd,
+    "sklearn": _Sklearn,
+}
+
+RecipeSection: TypeAlias = _Ridge | _Logistic | _Kernel | _Sgd | _Sklearn
 
 
 def recipe_of(section: RecipeSection) -> Recipe:
     """Return the recipe that a section of the right types describes; TaskFileError as ``protocol.recipes`` says."""
-    if isinstance(section, _Ridge):
-        return Ridge(l2=section.l2)
-    if isinstance(section, _Sgd):
-        return _sgd(section)
-    return Logistic(l2=section.l2, gradient_tolerance=section.gradient_tolerance)
+    match section:
+        case _Ridge():
+            return Ridge(l2=section.l2)
+        case _Logistic():
+            return Logistic(l2=section.l2, gradient_tolerance=section.gradient_tolerance)
+        case _Kernel():
+            return _kernel(section)
+        case _Sgd():
+            return _sgd(section)
+        case _Sklearn():
+            return Sklearn(estimator=section.estimator, version=section.version, reading=Reading(section.reading))
+
+
+def _kernel(section: _Kernel) -> Kernel:
+    return Kernel(kernel=KernelKind(section.kernel), l2=section.l2, gamma=section.gamma, network=_network(section))
+
+
+def _network(section: _Kernel) -> Network | None:
+    if section.factory:
+        return Network(
+            factory=Factory(section.factory),
+            factory_digest=bytes.fromhex(section.factory_digest),
+            widths=tuple(section.widths),
+            image=_image(section.image),
+            seed=section.network_seed,
+        )
+    for key, nothing in {"factory_digest": "", "widths": [], "image": [0, 0, 0], "network_seed": 0}.items():
+        got = getattr(section, key)
+        require(got == nothing, f"recipe.{key}", f'{json.dumps(nothing)} with factory ""', got)
+    return None
+
+
+def _image(lengths: list[int]) -> tuple[int, int, int]:
+    channels, height, width = lengths
+    return channels, height, width
 
 
 def _sgd(section: _Sgd) -> Sgd:
-    channels, height, width = section.image
     return Sgd(
         factory=Factory(section.factory),
         factory_digest=bytes.fromhex(section.factory_digest),
         widths=tuple(section.widths),
-        image=(channels, height, width),
+        image=_image(section.image),
         loss=Loss(section.loss),
         optimiser=Optimiser(section.optimiser),
         learning_rate=section.learning_rate,
@@ -109,23 +179,54 @@ def _sgd(section: _Sgd) -> Sgd:
 
 def recipe_lines(recipe: Recipe) -> list[str]:
     """Return the commented lines of the section."""
-    head = ["[recipe]"]
-    if isinstance(recipe, Ridge):
-        return [
-            *head,
-            "# Least squares with an L2 penalty on the weights, none on the intercept.",
-            'name = "ridge"',
-            f"l2 = {number(recipe.l2)}",
-        ]
-    if isinstance(recipe, Sgd):
-        return [*head, *_sgd_lines(recipe)]
+    match recipe:
+        case Ridge():
+            lines = _ridge_lines(recipe)
+        case Logistic():
+            lines = _logistic_lines(recipe)
+        case Kernel():
+            lines = _kernel_lines(recipe)
+        case Sgd():
+            lines = _sgd_lines(recipe)
+        case Sklearn():
+            lines = _sklearn_lines(recipe)
+    return ["[recipe]", *lines]
+
+
+def _ridge_lines(recipe: Ridge) -> list[str]:
     return [
-        *head,
+        "# Least squares with an L2 penalty on the weights, none on the intercept.",
+        'name = "ridge"',
+        f"l2 = {number(recipe.l2)}",
+    ]
+
+
+def _logistic_lines(recipe: Logistic) -> list[str]:
+    return [
         "# Multinomial logistic regression: summed cross-entropy plus l2/2 times the squared weights.",
         'name = "logistic"',
         f"l2 = {number(recipe.l2)}",
         "# Euclidean norm of the gradient at which training stops.",
         f"gradient_tolerance = {number(recipe.gradient_tolerance)}",
+    ]
+
+
+def _kernel_lines(recipe: Kernel) -> list[str]:
+    network = recipe.network
+    return [
+        "# Kernel ridge regression without an intercept: summed squared errors plus l2 times the squared norm.",
+        'name = "kernel"',
+        '# "linear"; "rbf", exp(-gamma |x - z|^2); or "ntk", the tangent kernel of a network where its weights begin.',
+        f'kernel = "{recipe.kernel.value}"',
+        f"l2 = {number(recipe.l2)}",
+        "# 0 but for rbf.",
+        f"gamma = {number(recipe.gamma)}",
+        '# The network of ntk, as of recipe sgd, and the seed of its first weights; "", [], [0, 0, 0] and 0 for none.',
+        f'factory = "{network.factory.value if network else ""}"',
+        f'factory_digest = "{network.factory_digest.hex() if network else ""}"',
+        f"widths = {array(str(width) for width in (network.widths if network else ()))}",
+        f"image = {array(str(length) for length in (network.image if network else (0, 0, 0)))}",
+        f"network_seed = {network.seed if network else 0}",
     ]
 
 
@@ -159,4 +260,15 @@ def _sgd_lines(recipe: Sgd) -> list[str]:
         "# Images mirrored half of the time; cut out anew after so many zeros are put around them.",
         f"flips = {boolean(recipe.flips)}",
         f"crop_padding = {recipe.crop_padding}",
+    ]
+
+
+def _sklearn_lines(recipe: Sklearn) -> list[str]:
+    return [
+        "# An estimator or pipeline of scikit-learn; whatever it does not set is the default of this version.",
+        'name = "sklearn"',
+        f"estimator = {string(recipe.estimator)}",
+        f"version = {string(recipe.version)}",
+        '# What its scores are: "log-probability" (predict_proba), "decision" (decision_function) or "prediction".',
+        f'reading = "{recipe.reading.value}"',
     ]

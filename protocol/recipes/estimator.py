@@ -6,7 +6,7 @@
 Owns the grammar and what no task may set. Nothing here is ever evaluated: a text becomes a tree of
 names and values, and ``protocol.training`` looks the names up among scikit-learn's estimators.
 
-    call    NAME ( [NAME = value {, NAME = value}] )
+    call    NAME ( [NAME = value {, NAME = value} [,]] )
     value   None | True | False | number | text | list | tuple | call
     list    '[' [value {, value} [,]] ']'
     tuple   '(' [value , {value ,} [value]] ')'

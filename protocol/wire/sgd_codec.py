@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from protocol.errors import MalformedMessage
-from protocol.recipes import Factory, Loss, Optimiser, Precision, Schedule, Sgd
+from protocol.recipes import Loss, Optimiser, Precision, Schedule, Sgd
 from protocol.wire.fields import enum_from_proto
 from protocol.wire.generated import attribution_pb2 as pb
+from protocol.wire.network_codec import FACTORY, image_from_proto
 
-_FACTORY = {
-    Factory.MLP: pb.FACTORY_MLP,
-    Factory.CNN: pb.FACTORY_CNN,
-    Factory.RESNET9: pb.FACTORY_RESNET9,
-    Factory.CUSTOM: pb.FACTORY_CUSTOM,
-}
 _LOSS = {
     Loss.CROSS_ENTROPY: pb.LOSS_CROSS_ENTROPY,
     Loss.SQUARED: pb.LOSS_SQUARED,
@@ -34,7 +28,7 @@ _PRECISION = {
 def sgd_to_proto(recipe: Sgd) -> pb.Sgd:
     """Return the recipe as a message."""
     return pb.Sgd(
-        factory=_FACTORY[recipe.factory],
+        factory=FACTORY[recipe.factory],
         factory_digest=recipe.factory_digest,
         widths=recipe.widths,
         image=recipe.image,
@@ -57,15 +51,12 @@ def sgd_to_proto(recipe: Sgd) -> pb.Sgd:
 
 
 def sgd_from_proto(message: pb.Sgd) -> Sgd:
-    """Return a valid recipe; raises :class:`MalformedMessage`, or what ``protocol.recipes`` refuses it with."""
-    if len(message.image) != 3:
-        raise MalformedMessage(f"recipe.image: expected channels, height and width, got {len(message.image)} numbers")
-    channels, height, width = message.image
+    """Return a valid recipe; raises MalformedMessage, or what ``protocol.recipes`` refuses it with."""
     return Sgd(
-        factory=enum_from_proto(_FACTORY, message.factory, "recipe.factory"),
+        factory=enum_from_proto(FACTORY, message.factory, "recipe.factory"),
         factory_digest=message.factory_digest,
         widths=tuple(message.widths),
-        image=(channels, height, width),
+        image=image_from_proto(message.image),
         loss=enum_from_proto(_LOSS, message.loss, "recipe.loss"),
         optimiser=enum_from_proto(_OPTIMISER, message.optimiser, "recipe.optimiser"),
         learning_rate=message.learning_rate,

@@ -11,7 +11,6 @@ import numpy as np
 from protocol.encoding import checked_digest
 from protocol.errors import MalformedMessage
 from protocol.numerics import Exact, Numerics, Profile
-from protocol.recipes import Logistic, Recipe, Ridge, Sgd
 from protocol.task import (
     ConstantColumns,
     Data,
@@ -25,7 +24,7 @@ from protocol.task import (
 )
 from protocol.wire.fields import enum_from_proto, refusing, require_present, text_from_proto
 from protocol.wire.generated import attribution_pb2 as pb
-from protocol.wire.sgd_codec import sgd_from_proto, sgd_to_proto
+from protocol.wire.recipe_codec import recipe_from_proto, recipe_to_proto
 
 _CONSTANT_COLUMNS = {
     ConstantColumns.REFUSE: pb.CONSTANT_COLUMNS_REFUSE,
@@ -58,13 +57,7 @@ def task_to_proto(task: Task) -> pb.Task:
         seed=task.seed,
         numerics=_numerics_to_proto(task.numerics),
     )
-    match task.recipe:
-        case Ridge(l2=l2):
-            message.ridge.CopyFrom(pb.Ridge(l2=l2))
-        case Logistic(l2=l2, gradient_tolerance=tolerance):
-            message.logistic.CopyFrom(pb.Logistic(l2=l2, gradient_tolerance=tolerance))
-        case Sgd() as recipe:
-            message.sgd.CopyFrom(sgd_to_proto(recipe))
+    recipe_to_proto(task.recipe, message)
     return message
 
 
@@ -75,7 +68,7 @@ def task_from_proto(message: pb.Task) -> Task:
         return Task(
             data=_data_from_proto(message.data),
             units=Units(kind=enum_from_proto(_UNIT_KIND, message.units.kind, "units.kind"), n=message.units.n),
-            recipe=_recipe_from_proto(message),
+            recipe=recipe_from_proto(message),
             targets=_targets_from_proto(message.targets),
             p_16=message.p_16,
             seed_policy=enum_from_proto(_SEED_POLICY, message.seed_policy, "task seed_policy"),
@@ -112,19 +105,6 @@ def _data_from_proto(message: pb.Data) -> Data:
         constant_columns=enum_from_proto(_CONSTANT_COLUMNS, message.constant_columns, "data.constant_columns"),
         scaling=enum_from_proto(_SCALING, message.scaling, "data.scaling"),
     )
-
-
-def _recipe_from_proto(message: pb.Task) -> Recipe:
-    match message.WhichOneof("recipe"):
-        case "ridge":
-            return Ridge(l2=message.ridge.l2)
-        case "logistic":
-            recipe = message.logistic
-            return Logistic(l2=recipe.l2, gradient_tolerance=recipe.gradient_tolerance)
-        case "sgd":
-            return sgd_from_proto(message.sgd)
-        case _:
-            raise MalformedMessage("task: expected a recipe, ridge, logistic or sgd, got none")
 
 
 def _targets_to_proto(targets: Targets) -> pb.Targets:

@@ -11,7 +11,21 @@ import pytest
 
 from protocol.errors import TaskFileError
 from protocol.numerics import Exact
-from protocol.recipes import Factory, Loss, Optimiser, Precision, Ridge, Schedule, Sgd, digest_of_factory
+from protocol.recipes import (
+    Factory,
+    Kernel,
+    KernelKind,
+    Loss,
+    Network,
+    Optimiser,
+    Precision,
+    Reading,
+    Ridge,
+    Schedule,
+    Sgd,
+    Sklearn,
+    digest_of_factory,
+)
 from protocol.task import TargetKind
 from protocol.taskfile import parse, render
 from protocol.wire.task_codec import task_from_proto, task_to_proto
@@ -98,6 +112,74 @@ def test_a_value_that_cannot_be_trained_with_is_refused(changes: dict[str, Any],
         dataclasses.replace(SGD, **changes)
 
 
+NETWORK = Network(factory=Factory.MLP, factory_digest=b"", widths=(8,), image=(0, 0, 0), seed=7)
+LINEAR = Kernel(kernel=KernelKind.LINEAR, l2=0.5, gamma=0.0, network=None)
+RBF = dataclasses.replace(LINEAR, kernel=KernelKind.RBF, gamma=0.25)
+NTK = dataclasses.replace(LINEAR, kernel=KernelKind.NTK, network=NETWORK)
+SVC = Sklearn(estimator="SVC(C=2.0)", version="1.9.1", reading=Reading.DECISION)
+
+
+def test_every_field_of_kernels_and_estimators_changes_the_tasks_digest_and_survives_file_and_wire() -> None:
+    recipes = [
+        LINEAR, RBF, NTK, dataclasses.replace(LINEAR, l2=0.25), dataclasses.replace(RBF, gamma=0.125),
+        *(
+            dataclasses.replace(NTK, network=dataclasses.replace(NETWORK, **changes))
+            for changes in (
+                {"factory": Factory.CUSTOM, "factory_digest": bytes(32)}, {"widths": (8, 8)}, {"image": (1, 8, 8)},
+                {"seed": 8},
+            )
+        ),
+        SVC, dataclasses.replace(SVC, estimator="SVC(C=1.0)"), dataclasses.replace(SVC, version="1.9.0"),
+        dataclasses.replace(SVC, reading=Reading.LOG_PROBABILITY),
+    ]  # fmt: skip
+    tasks = [dataclasses.replace(CLASSES, recipe=recipe) for recipe in recipes]
+    for task in tasks:
+        assert parse(render(task)) == task
+        assert task_from_proto(task_to_proto(task)) == task
+    assert len({task.digest for task in tasks}) == len(tasks)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes", "message"),
+    [
+        (RBF, {"gamma": 0.0}, "recipe.gamma: expected a number above 0, got 0.0"),
+        (RBF, {"gamma": math.inf}, "recipe.gamma: expected a number above 0, got inf"),
+        (LINEAR, {"gamma": 1.0}, "recipe.gamma: expected 0 with kernel linear, got 1.0"),
+        (LINEAR, {"l2": 0.0}, "recipe.l2: expected a number above 0, got 0.0"),
+        (LINEAR, {"network": NETWORK}, "recipe.factory: expected none with kernel linear, got a network"),
+        (NTK, {"network": None}, "recipe.factory: expected a network with kernel ntk, got none"),
+        (NETWORK, {"seed": 2**63}, "recipe.network_seed: expected an integer from 0 to 2^63 - 1"),
+        (NETWORK, {"factory": Factory.CNN}, "recipe.image: expected channels, height and width for a cnn, got none"),
+        (SVC, {"version": "1.9.1; rm"}, "recipe.version: expected a version such as 1.9.1, got '1.9.1; rm'"),
+        (SVC, {"estimator": "SVC(n_jobs=2)"}, "recipe.estimator: expected SVC without n_jobs"),
+    ],
+)
+def test_a_kernel_or_an_estimator_that_means_nothing_is_refused(
+    recipe: Any, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TaskFileError, match="^" + re.escape(message)):
+        dataclasses.replace(recipe, **changes)
+
+
+def test_keys_of_a_network_are_empty_in_the_file_of_a_kernel_without_one() -> None:
+    text = render(dataclasses.replace(CLASSES, recipe=LINEAR))
+    with pytest.raises(TaskFileError, match=r'^recipe\.widths: expected \[\] with factory "", got \[3\]'):
+        parse(text.replace("widths = []", "widths = [3]"))
+    with pytest.raises(TaskFileError, match=r'^recipe\.network_seed: expected 0 with factory "", got 3'):
+        parse(text.replace("network_seed = 0", "network_seed = 3"))
+
+
+def test_only_the_reading_prediction_takes_a_regression_and_it_takes_no_classes() -> None:
+    data = dataclasses.replace(CLASSES.data, n_classes=0)
+    prediction = dataclasses.replace(CLASSES.targets, kind=TargetKind.PREDICTION)
+    predicts = dataclasses.replace(SVC, estimator="SVR()", reading=Reading.PREDICTION)
+    assert dataclasses.replace(CLASSES, data=data, targets=prediction, recipe=predicts).recipe == predicts
+    with pytest.raises(TaskFileError, match="sklearn with reading prediction, for a regression, got sklearn"):
+        dataclasses.replace(CLASSES, data=data, targets=prediction, recipe=SVC)
+    with pytest.raises(TaskFileError, match=r"^recipe\.reading: expected log-probability or decision for classes"):
+        dataclasses.replace(CLASSES, recipe=predicts)
+
+
 def test_only_a_squared_loss_takes_a_regression_and_only_cross_entropy_has_probabilities() -> None:
     data = dataclasses.replace(CLASSES.data, n_classes=0)
     prediction = dataclasses.replace(CLASSES.targets, kind=TargetKind.PREDICTION)
@@ -105,7 +187,9 @@ def test_only_a_squared_loss_takes_a_regression_and_only_cross_entropy_has_proba
     squared = dataclasses.replace(SGD, loss=Loss.SQUARED)
     assert dataclasses.replace(CLASSES, data=data, targets=prediction, recipe=squared).recipe == squared
     assert dataclasses.replace(CLASSES, targets=probability, recipe=SGD).recipe == SGD
-    with pytest.raises(TaskFileError, match="sgd with loss squared, for a regression"):
+    with pytest.raises(
+        TaskFileError, match="sgd with loss squared or sklearn with reading prediction, for a regression, got sgd"
+    ):
         dataclasses.replace(CLASSES, data=data, targets=prediction, recipe=SGD)
     with pytest.raises(TaskFileError, match="margin or loss for recipe sgd, which has no probabilities"):
         dataclasses.replace(CLASSES, targets=probability, recipe=squared)

@@ -95,7 +95,7 @@ FAULTS = {
     "p of NaN": ("p = 0.5", "p = nan", "sampling.p: expected a number strictly between 0 and 1, got nan"),
     "p as text": ("p = 0.5", 'p = "0.5"', "sampling.p: expected a number strictly between 0 and 1, got '0.5'"),
     "unknown recipe": ('name = "ridge"', 'name = "rigde"', "recipe.name: expected \"ridge\" or \"logistic\""),
-    "no recipe": ('name = "ridge"', "", "recipe.name: expected \"ridge\" or \"logistic\" or \"sgd\""),
+    "no recipe": ('name = "ridge"', "", "recipe.name: expected \"ridge\" or \"logistic\" or \"kernel\""),
     "boolean for a number": ("l2 = 1.0", "l2 = true", "recipe.l2: expected a number, got true"),
     "infinite penalty": ("l2 = 1.0", "l2 = inf", "recipe.l2: expected a number above 0, got inf"),
     "fraction for a count": ("n_test = 3", "n_test = 2.5", "data.n_test: expected a whole number"),

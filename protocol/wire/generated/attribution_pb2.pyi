@@ -80,6 +80,44 @@ UNIT_KIND_ROW: UnitKind.ValueType  # 1
 UNIT_KIND_CONTRIBUTOR: UnitKind.ValueType  # 2
 Global___UnitKind: _TypeAlias = UnitKind  # noqa: Y015
 
+class _KernelKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _KernelKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KernelKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    KERNEL_KIND_UNSPECIFIED: _KernelKind.ValueType  # 0
+    KERNEL_KIND_LINEAR: _KernelKind.ValueType  # 1
+    KERNEL_KIND_RBF: _KernelKind.ValueType  # 2
+    KERNEL_KIND_NTK: _KernelKind.ValueType  # 3
+
+class KernelKind(_KernelKind, metaclass=_KernelKindEnumTypeWrapper): ...
+
+KERNEL_KIND_UNSPECIFIED: KernelKind.ValueType  # 0
+KERNEL_KIND_LINEAR: KernelKind.ValueType  # 1
+KERNEL_KIND_RBF: KernelKind.ValueType  # 2
+KERNEL_KIND_NTK: KernelKind.ValueType  # 3
+Global___KernelKind: _TypeAlias = KernelKind  # noqa: Y015
+
+class _Reading:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReadingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reading.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    READING_UNSPECIFIED: _Reading.ValueType  # 0
+    READING_LOG_PROBABILITY: _Reading.ValueType  # 1
+    READING_DECISION: _Reading.ValueType  # 2
+    READING_PREDICTION: _Reading.ValueType  # 3
+
+class Reading(_Reading, metaclass=_ReadingEnumTypeWrapper): ...
+
+READING_UNSPECIFIED: Reading.ValueType  # 0
+READING_LOG_PROBABILITY: Reading.ValueType  # 1
+READING_DECISION: Reading.ValueType  # 2
+READING_PREDICTION: Reading.ValueType  # 3
+Global___Reading: _TypeAlias = Reading  # noqa: Y015
+
 class _Factory:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -726,6 +764,8 @@ class Task(_message.Message):
     RIDGE_FIELD_NUMBER: _builtins.int
     LOGISTIC_FIELD_NUMBER: _builtins.int
     SGD_FIELD_NUMBER: _builtins.int
+    KERNEL_FIELD_NUMBER: _builtins.int
+    SKLEARN_FIELD_NUMBER: _builtins.int
     TARGETS_FIELD_NUMBER: _builtins.int
     P_16_FIELD_NUMBER: _builtins.int
     SEED_POLICY_FIELD_NUMBER: _builtins.int
@@ -747,6 +787,10 @@ class Task(_message.Message):
     @_builtins.property
     def sgd(self) -> Global___Sgd: ...
     @_builtins.property
+    def kernel(self) -> Global___Kernel: ...
+    @_builtins.property
+    def sklearn(self) -> Global___Sklearn: ...
+    @_builtins.property
     def targets(self) -> Global___Targets: ...
     @_builtins.property
     def numerics(self) -> Global___Numerics: ...
@@ -758,17 +802,19 @@ class Task(_message.Message):
         ridge: Global___Ridge | None = ...,
         logistic: Global___Logistic | None = ...,
         sgd: Global___Sgd | None = ...,
+        kernel: Global___Kernel | None = ...,
+        sklearn: Global___Sklearn | None = ...,
         targets: Global___Targets | None = ...,
         p_16: _builtins.int = ...,
         seed_policy: Global___SeedPolicy.ValueType = ...,
         seed: _builtins.int = ...,
         numerics: Global___Numerics | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "logistic", b"logistic", "numerics", b"numerics", "recipe", b"recipe", "ridge", b"ridge", "sgd", b"sgd", "targets", b"targets", "units", b"units"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "kernel", b"kernel", "logistic", b"logistic", "numerics", b"numerics", "recipe", b"recipe", "ridge", b"ridge", "sgd", b"sgd", "sklearn", b"sklearn", "targets", b"targets", "units", b"units"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "logistic", b"logistic", "numerics", b"numerics", "p_16", b"p_16", "recipe", b"recipe", "ridge", b"ridge", "seed", b"seed", "seed_policy", b"seed_policy", "sgd", b"sgd", "targets", b"targets", "units", b"units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "kernel", b"kernel", "logistic", b"logistic", "numerics", b"numerics", "p_16", b"p_16", "recipe", b"recipe", "ridge", b"ridge", "seed", b"seed", "seed_policy", b"seed_policy", "sgd", b"sgd", "sklearn", b"sklearn", "targets", b"targets", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_recipe: _TypeAlias = _typing.Literal["ridge", "logistic", "sgd"]  # noqa: Y015
+    _WhichOneofReturnType_recipe: _TypeAlias = _typing.Literal["ridge", "logistic", "sgd", "kernel", "sklearn"]  # noqa: Y015
     _WhichOneofArgType_recipe: _TypeAlias = _typing.Literal["recipe", b"recipe"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_recipe) -> _WhichOneofReturnType_recipe | None: ...
 
@@ -886,6 +932,101 @@ class Logistic(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Logistic: _TypeAlias = Logistic  # noqa: Y015
+
+@_typing.final
+class Kernel(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    L2_FIELD_NUMBER: _builtins.int
+    GAMMA_FIELD_NUMBER: _builtins.int
+    NETWORK_FIELD_NUMBER: _builtins.int
+    kind: Global___KernelKind.ValueType
+    l2: _builtins.float
+    gamma: _builtins.float
+    """0 but for rbf"""
+    @_builtins.property
+    def network(self) -> Global___Network:
+        """of ntk only"""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___KernelKind.ValueType = ...,
+        l2: _builtins.float = ...,
+        gamma: _builtins.float = ...,
+        network: Global___Network | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["network", b"network"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gamma", b"gamma", "kind", b"kind", "l2", b"l2", "network", b"network"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Kernel: _TypeAlias = Kernel  # noqa: Y015
+
+@_typing.final
+class Network(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FACTORY_FIELD_NUMBER: _builtins.int
+    FACTORY_DIGEST_FIELD_NUMBER: _builtins.int
+    WIDTHS_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    factory: Global___Factory.ValueType
+    factory_digest: _builtins.bytes
+    """32 bytes with a custom factory, else none"""
+    seed: _builtins.int
+    """below 2^63"""
+    @_builtins.property
+    def widths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def image(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """channels, height, width"""
+
+    def __init__(
+        self,
+        *,
+        factory: Global___Factory.ValueType = ...,
+        factory_digest: _builtins.bytes = ...,
+        widths: _abc.Iterable[_builtins.int] | None = ...,
+        image: _abc.Iterable[_builtins.int] | None = ...,
+        seed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["factory", b"factory", "factory_digest", b"factory_digest", "image", b"image", "seed", b"seed", "widths", b"widths"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Network: _TypeAlias = Network  # noqa: Y015
+
+@_typing.final
+class Sklearn(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ESTIMATOR_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    READING_FIELD_NUMBER: _builtins.int
+    estimator: _builtins.str
+    """text of SPEC 5's grammar; never evaluated"""
+    version: _builtins.str
+    reading: Global___Reading.ValueType
+    def __init__(
+        self,
+        *,
+        estimator: _builtins.str = ...,
+        version: _builtins.str = ...,
+        reading: Global___Reading.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimator", b"estimator", "reading", b"reading", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Sklearn: _TypeAlias = Sklearn  # noqa: Y015
 
 @_typing.final
 class Sgd(_message.Message):

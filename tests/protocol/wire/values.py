@@ -13,7 +13,22 @@ from protocol.claim import MAX_MAGNITUDE, Claim, Figures
 from protocol.commitments import MerkleTree, SigningKey
 from protocol.encoding import Digest, Seed
 from protocol.errors import Reason
-from protocol.recipes import Factory, Logistic, Loss, Optimiser, Precision, Recipe, Ridge, Schedule, Sgd
+from protocol.recipes import (
+    Factory,
+    Kernel,
+    KernelKind,
+    Logistic,
+    Loss,
+    Network,
+    Optimiser,
+    Precision,
+    Reading,
+    Recipe,
+    Ridge,
+    Schedule,
+    Sgd,
+    Sklearn,
+)
 from protocol.sampling import Design, Draw, choose
 from protocol.session.messages import (
     Aborted,
@@ -68,20 +83,49 @@ widths = st.integers(1, 65536)
 
 
 @st.composite
-def sgds(draw: Any, losses: list[Loss]) -> Sgd:
-    factory, optimiser = draw(st.sampled_from(Factory)), draw(st.sampled_from(Optimiser))
-    adamw = optimiser is Optimiser.ADAMW
+def network_parts(draw: Any) -> dict[str, Any]:
+    factory = draw(st.sampled_from(Factory))
     is_image = factory in (Factory.CNN, Factory.RESNET9) or draw(st.booleans())
-    image = (draw(st.integers(1, 9)), *(8 * draw(st.integers(1, 5)) for _ in range(2))) if is_image else (0, 0, 0)
-    return Sgd(
-        factory=factory,
-        factory_digest=draw(digests) if factory is Factory.CUSTOM else b"",
-        widths=(
+    return {
+        "factory": factory,
+        "factory_digest": draw(digests) if factory is Factory.CUSTOM else b"",
+        "widths": (
             (4 * draw(st.integers(1, 16384)),)
             if factory is Factory.RESNET9
             else tuple(draw(st.lists(widths, min_size=1, max_size=5)))
         ),
-        image=image,
+        "image": (draw(st.integers(1, 9)), *(8 * draw(st.integers(1, 5)) for _ in range(2))) if is_image else (0, 0, 0),
+    }
+
+
+@st.composite
+def kernels(draw: Any) -> Kernel:
+    kind = draw(st.sampled_from(KernelKind))
+    return Kernel(
+        kernel=kind,
+        l2=draw(positive),
+        gamma=draw(positive) if kind is KernelKind.RBF else 0.0,
+        network=Network(**draw(network_parts()), seed=draw(seed_integers)) if kind is KernelKind.NTK else None,
+    )
+
+
+@st.composite
+def estimators(draw: Any, readings: list[Reading]) -> Sklearn:
+    words = st.from_regex(r"[A-Za-z][A-Za-z0-9]{0,9}", fullmatch=True)
+    numbers = st.one_of(st.integers(-(2**63), 2**63 - 1), st.floats(-1e9, 1e9, allow_subnormal=False))
+    values = st.one_of(st.none(), st.booleans(), numbers, words, st.lists(numbers), st.tuples(words, numbers))
+    keys = words.map(lambda word: f"a_{word}")
+    given = draw(st.dictionaries(keys, values, max_size=4))
+    text = ", ".join(f"{key}={value!r}" for key, value in given.items())
+    return Sklearn(estimator=f"A{draw(words)}({text})", version="1.9", reading=draw(st.sampled_from(readings)))
+
+
+@st.composite
+def sgds(draw: Any, losses: list[Loss]) -> Sgd:
+    parts, optimiser = draw(network_parts()), draw(st.sampled_from(Optimiser))
+    adamw, image = optimiser is Optimiser.ADAMW, parts["image"]
+    return Sgd(
+        **parts,
         loss=draw(st.sampled_from(losses)),
         optimiser=optimiser,
         learning_rate=draw(positive),
@@ -95,7 +139,7 @@ def sgds(draw: Any, losses: list[Loss]) -> Sgd:
         epochs=draw(st.integers(1, 1_000_000)),
         batch_size=draw(st.integers(1, 2**24)),
         precision=draw(st.sampled_from(Precision)),
-        flips=is_image and draw(st.booleans()),
+        flips=image[0] > 0 and draw(st.booleans()),
         crop_padding=draw(st.integers(0, min(image[1:]))),
     )
 
@@ -103,9 +147,10 @@ def sgds(draw: Any, losses: list[Loss]) -> Sgd:
 def recipes(*, regression: bool) -> st.SearchStrategy[Recipe]:
     ridges = positive.map(lambda l2: Ridge(l2=l2))
     if regression:
-        return st.one_of(ridges, sgds([Loss.SQUARED]))
+        return st.one_of(ridges, kernels(), sgds([Loss.SQUARED]), estimators([Reading.PREDICTION]))
     logistics = st.builds(Logistic, l2=positive, gradient_tolerance=positive)
-    return st.one_of(ridges, logistics, sgds(list(Loss)))
+    readings = [Reading.LOG_PROBABILITY, Reading.DECISION]
+    return st.one_of(ridges, logistics, kernels(), sgds(list(Loss)), estimators(readings))
 
 
 @st.composite
