@@ -218,7 +218,7 @@ def test_too_many_targets_are_refused() -> None:
                 "data": replace(CLASSES.data, n_classes=0),
                 "targets": replace(CLASSES.targets, kind=TargetKind.PREDICTION),
             },
-            "recipe.name: expected ridge, or sgd with loss squared, for a regression, got logistic",
+            "recipe.name: expected ridge, kernel, sgd with loss squared or sklearn with reading prediction, for a",
         ),
     ],
     ids=[

@@ -173,7 +173,7 @@ def _task(change: Callable[[pb.Task], object]) -> pb.Task:
     ("change", "says"),
     [
         (lambda m: m.ClearField("data"), "task: expected data, got none"),
-        (lambda m: m.ClearField("recipe"), "expected a recipe, ridge, logistic or sgd, got none"),
+        (lambda m: m.ClearField("recipe"), "expected a recipe, ridge, logistic, kernel, sgd or sklearn, got none"),
         (lambda m: m.ClearField("numerics"), "task: expected numerics, got none"),
         (lambda m: m.numerics.ClearField("profile"), "numerics: expected a profile"),
         (lambda m: setattr(m, "seed_policy", 0), r"task seed_policy: expected one of \[1, 2\], got 0"),
