@@ -373,7 +373,7 @@ def test_a_task_cannot_write_on_the_terminal(
     run: Callable[..., Ran], served: Serve, market: Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served(MemoryProver(market))
-    monkeypatch.setattr("verifier.cli.taskfile.render", lambda _task: 'source = "a\x9b2J\u202eb"\n')
+    monkeypatch.setattr("protocol.taskfile.render", lambda _task: 'source = "a\x9b2J\u202eb"\n')
     assert run("inspect", "there:1").out.splitlines()[0] == 'source = "a\\U0000009b2J\\U0000202eb"'
 
 
