@@ -1,9 +1,9 @@
 """Stochastic gradient descent on many networks at once.
 
 Every subset of a batch trains the same network on the same rows in the same order; a row that a
-subset leaves out weighs 0 there. With one training seed for all, a batch of rows is looked up
-once, and the first product of all models is one. With a seed for each, every model has an order
-and first weights of its own, and rows are looked up for each.
+subset leaves out weighs 0 there, or is left away (``minibatches``). With one training seed for all,
+perceptrons look a batch of rows up once, and the first product of all of them is one. With a seed for
+each, every model has an order and first weights of its own, and rows are looked up for each.
 
 Where a network begins: a parameter with two axes or more is uniform within sqrt(6 / fan-in), fan-in
 being its size over its first axis, from the recipe's own stream (SPEC 4) and so the same with every
@@ -100,7 +100,9 @@ class SgdSolver:
         self._mean, self._scale = (0.0, 1.0) if n_classes else location_and_scale(labels)
         aim = aims(labels, n_classes, recipe.loss) if n_classes else standard(labels, self._mean, self._scale)
         self._aim = aim.to(torch.float32)
-        self._batches = Minibatches(recipe, self._x, self._aim, lambda counts: 1 / counts)
+        # Perceptrons gain more from one first product of all; a network's layers are dear, and each row counts.
+        packed = recipe.factory is not Factory.MLP
+        self._batches = Minibatches(recipe, self._x, self._aim, lambda counts: 1 / counts, is_packed=packed)
         self._module = network(recipe, self._x.shape[1], self._aim.shape[1], own).to(self._x)
         self._shapes = [tuple(parameter.shape) for parameter in self._module.parameters()]
         self._model_bytes = 4 * (4 * sum(map(math.prod, self._shapes)) + 4 * self._activations())
