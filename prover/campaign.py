@@ -6,7 +6,7 @@ is saved before the first training. What is saved is never trained again, so a c
 killed goes on where it was, and one that is to be larger begins with what the smaller one did.
 
 Stages: a pilot; then, in turns, a fit whose own held-out figures say how many retrainings more
-the gap that is wanted takes (``prover.fitting.curve``), and those retrainings; until the fit's gap is
+the gap that is wanted takes (``prover.fitting.extrapolation``), and those retrainings; until the fit's gap is
 there or the budget is spent.
 """
 
@@ -17,7 +17,7 @@ import secrets
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Float64
 
 from protocol.certificate.plan import Outlook
 from protocol.claim import Claim, Figures
@@ -26,9 +26,9 @@ from protocol.errors import ArgumentError
 from protocol.sampling import MAX_EVALUATIONS, Draw, pairs
 from protocol.task import Task
 from prover.engines import Done, Engine
-from prover.fitting.curve import evaluations_needed
-from prover.fitting.fit import MIN_EVALUATIONS, Fit, fit, judge
+from prover.fitting.fit import MIN_EVALUATIONS, Fit, Method, fit, judge
 from prover.fitting.heldout import Quality
+from prover.fitting.packed import PackedSubsets
 from prover.progress import Watcher, unwatched
 from prover.store import Store
 
@@ -90,6 +90,7 @@ class Campaign:
     ----------
     purpose : ``TRAIN`` or ``CHECK``.
     device : where fits run; does not affect outputs.
+    method : how scores are fitted; does not affect outputs.
     """
 
     def __init__(
@@ -100,10 +101,11 @@ class Campaign:
         *,
         purpose: str = TRAIN,
         device: str = "cpu",
+        method: Method = Method.RIDGE,
         watch: Watcher = unwatched,
     ) -> None:
         self._store, self._task, self._engine = store, task, engine
-        self._purpose, self._device, self._watch = purpose, device, watch
+        self._purpose, self._device, self._method, self._watch = purpose, device, method, watch
         self._sides = 2 if task.has_complements else 1
         self._draw = self._saved_draw()
 
@@ -112,16 +114,19 @@ class Campaign:
 
         Raises
         ------
+        ArgumentError
+            The budget does not reach what the method needs at least, or LASSO's memory what its scores need.
         TrainingError
             A training gave no number.
         StoreError
             The disk refuses; what was saved before is kept.
         """
         most = goal.max_retrainings // self._sides
+        self._method.check_enough(most, self._task.n_units, self._sides)
         n = min(max(self._pilot(), self._n_saved()), most)
         while True:
             fitted = self._fit(n)
-            reached = fitted.figures.relative_gap <= goal.gap
+            reached = _is_reached(fitted, goal.gap)
             if reached or n >= most:
                 break
             n = min(self._planned(fitted, goal.gap), most)
@@ -151,15 +156,15 @@ class Campaign:
 
     def _pilot(self) -> int:
         """Return how many independent evaluations show what the rest will take: about half a unit's worth each."""
-        return max(self._task.n_units // 2, 5 * MIN_EVALUATIONS)
+        least = self._method.least_evaluations(self._task.n_units)
+        return max(self._task.n_units // 2, 5 * MIN_EVALUATIONS, least)
 
     def _n_saved(self) -> int:
         return self._store.n_done(self._purpose) // self._sides
 
     def _planned(self, fitted: Fit, gap: float) -> int:
-        n, moments = fitted.n_evaluations, fitted.moments
-        needed = evaluations_needed(gap=gap, n_units=self._task.n_units, signal=moments.signal, noise=moments.noise)
-        return math.ceil(min(max(needed * _HEADROOM, n * _MIN_GROWTH), n * _MAX_GROWTH))
+        n = fitted.n_evaluations
+        return math.ceil(min(max(fitted.evaluations_for(gap) * _HEADROOM, n * _MIN_GROWTH), n * _MAX_GROWTH))
 
     def _fit(self, n: int) -> Fit:
         outputs = self._outputs(n)
@@ -167,6 +172,7 @@ class Campaign:
             self._task,
             self._subsets(n),
             outputs,
+            method=self._method,
             device=self._device,
             on_progress=lambda done, total: self._watch("fitting", done, total),
         )
@@ -189,5 +195,13 @@ class Campaign:
         outputs = self._store.outputs(self._purpose, 0, total, self._task.n_targets)
         return outputs.reshape(n, self._sides, self._task.n_targets)
 
-    def _subsets(self, n: int) -> Bool[np.ndarray, "n n_units"]:
-        return self._draw.subsets(self._task, np.arange(0, n * self._sides, self._sides, dtype=np.int64))
+    def _subsets(self, n: int) -> PackedSubsets:
+        return PackedSubsets.drawn(self._draw, self._task, np.arange(0, n * self._sides, self._sides, dtype=np.int64))
+
+
+def _is_reached(fitted: Fit, gap: float) -> bool:
+    """Whether the claim's gap is there, and known that well: an estimate may fall below by chance while it is vague.
+
+    Where the gap is there its error is about sqrt(2 / N) of it: this costs retrainings only where chance was at work.
+    """
+    return fitted.figures.relative_gap <= gap and fitted.quality.mean_gap_error <= gap

@@ -12,18 +12,68 @@ evaluations E[r_j r_k phi_j . phi_k] = W_1, and the mean over all pairs j != k i
 
 A constant added to r changes no expectation here, so the intercept need not be right.
 Its standard error is the jackknife's, which for a claim of small gap is up to sqrt(2) too large.
+
+Characters are asked for products only, so that n x N of them need never be held (``prover.fitting.design``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from protocol.claim import Figures
 from protocol.errors import InternalError
+
+
+@runtime_checkable  # which checks of shapes under pytest ask for
+class Characters(Protocol):
+    """The characters of n subsets, or their image under an isometry: what the gap's estimate needs of them."""
+
+    def __len__(self) -> int:
+        """Return n."""
+        ...
+
+    def times(self, v: Float[Tensor, "d t"]) -> Float[Tensor, "n t"]:
+        """Return Phi V."""
+        ...
+
+    def transposed_times(self, r: Float[Tensor, "n t"]) -> Float[Tensor, "d t"]:
+        """Return Phi^T R."""
+        ...
+
+    def squared_lengths(self) -> Float64[Tensor, " n"]:
+        """Return |phi_j|^2 of each subset."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Dense:
+    """:class:`Characters` that are held as they are, for small problems.
+
+    values : shape (n, d).
+    """
+
+    values: Float64[Tensor, "n d"]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def times(self, v: Float[Tensor, "d t"]) -> Float64[Tensor, "n t"]:
+        """Return Phi V."""
+        return self.values @ v
+
+    def transposed_times(self, r: Float[Tensor, "n t"]) -> Float64[Tensor, "d t"]:
+        """Return Phi^T R."""
+        return self.values.T @ r
+
+    def squared_lengths(self) -> Float64[Tensor, " n"]:
+        """Return |phi_j|^2 of each subset."""
+        return self.values.square().sum(dim=1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,24 +157,24 @@ def fitted_part(outputs: Float64[np.ndarray, "n s t"]) -> Float64[np.ndarray, "n
     return np.asarray(outputs[:, 0] - outputs[:, 0].mean(axis=0))
 
 
-def gap_estimate(features: Float64[Tensor, "n d"], residuals: Float64[Tensor, "n t"]) -> Float64[Tensor, " t"]:
+def gap_estimate(features: Characters, residuals: Float64[Tensor, "n t"]) -> Float64[Tensor, " t"]:
     """Return U, shape (T,), in the target's unit squared; it may fall below 0.
 
     Parameters
     ----------
-    features : shape (n, d), the characters phi_j, or their image under an isometry; n at least 2.
+    features : of n subsets, at least 2.
     residuals : shape (n, T), of evaluations independent of each other and of the claim.
     """
     n = _enough(len(features))
-    own = features.square().sum(dim=1) @ residuals.square()
-    return ((features.T @ residuals).square().sum(dim=0) - own) / (n * (n - 1))
+    own = features.squared_lengths() @ residuals.square()
+    return (features.transposed_times(residuals).double().square().sum(dim=0) - own) / (n * (n - 1))
 
 
-def gap_shares(features: Float64[Tensor, "n d"], residuals: Float64[Tensor, "n t"]) -> Float64[Tensor, "n t"]:
+def gap_shares(features: Characters, residuals: Float64[Tensor, "n t"]) -> Float64[Tensor, "n t"]:
     """Return each evaluation's share in U: its mean with all others, shape (n, T); their mean over n is U."""
     n = _enough(len(features))
-    own = residuals.square() * features.square().sum(dim=1, keepdim=True)
-    return (residuals * (features @ (features.T @ residuals)) - own) / (n - 1)
+    own = residuals.square() * features.squared_lengths()[:, None]
+    return (residuals * features.times(features.transposed_times(residuals)) - own) / (n - 1)
 
 
 def _enough(n: int) -> int:
@@ -133,9 +183,7 @@ def _enough(n: int) -> int:
     return n
 
 
-def quality(
-    folds: list[tuple[Float64[Tensor, "_ d"], Float64[Tensor, "_ t"]]], spread_: Spread, n_targets: int
-) -> Quality:
+def quality(folds: Sequence[tuple[Characters, Float64[Tensor, "_ t"]]], spread_: Spread, n_targets: int) -> Quality:
     """Return the figures of claims, one a fold, from held-out features and residuals.
 
     With several folds (cross-validation) the figures are means over folds: those of the claims

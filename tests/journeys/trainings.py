@@ -21,6 +21,7 @@ from protocol.task import Logistic, Task
 from protocol.training import Trainer, load
 from prover.claiming import commit
 from prover.fitting.fit import Fit, fit
+from prover.fitting.packed import PackedSubsets
 from tests.adversaries.cheat import Outputs
 from tests.journeys.worlds import KEY, World
 
@@ -94,4 +95,4 @@ def _fit(task: Task, outputs: Outputs, n_pairs: int) -> Fit:
     subsets = draw.subsets(task, everything)
     values = outputs(subsets, draw.training_seeds(task, everything))
     sides = draw.design.n_sides
-    return fit(task, subsets[::sides], values.reshape(-1, sides, task.n_targets))
+    return fit(task, PackedSubsets.of(subsets[::sides]), values.reshape(-1, sides, task.n_targets))

@@ -12,15 +12,16 @@ from sklearn.linear_model import Ridge
 from protocol import harmonic
 from protocol.claim import Claim
 from protocol.errors import ArgumentError
-from prover.fitting import fit as fitting
+from prover.fitting import direct
 from prover.fitting.fit import fit, judge
+from prover.fitting.packed import PackedSubsets
 from tests.games import Game, Majority, Parity, Polynomial, task_of
 
 
-def evaluated(game: Game, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def evaluated(game: Game, n: int, seed: int) -> tuple[PackedSubsets, np.ndarray]:
     x = np.random.default_rng(seed).random((n, game.n_units)) < game.p
     sides = [game.outputs(x), game.outputs(~x)] if game.p == 0.5 else [game.outputs(x)]
-    return x, np.stack(sides, axis=1)
+    return PackedSubsets.of(x), np.stack(sides, axis=1)
 
 
 @pytest.mark.parametrize("n_units", [30, 300], ids=["more evaluations than units", "fewer"])
@@ -31,7 +32,9 @@ def test_a_fit_is_the_ridge_regression_of_its_penalty(n_units: int, p: float) ->
     fitted = fit(task_of(n_units, p=p), x, outputs)
     y = (outputs[:, 0, 0] - outputs[:, 1, 0]) / 2 if p == 0.5 else outputs[:, 0, 0] - outputs[:, 0, 0].mean()
     task_p = task_of(n_units, p=p).p
-    twin = Ridge(alpha=fitted.penalty * task_p * (1 - task_p), fit_intercept=False, tol=1e-12).fit(x - task_p, y)
+    twin = Ridge(alpha=fitted.penalty * task_p * (1 - task_p), fit_intercept=False, tol=1e-12).fit(
+        x.unpacked() - task_p, y
+    )
     assert fitted.claim.scores[0] == pytest.approx(twin.coef_, abs=1e-9)
     assert fitted.claim.intercepts[0] == pytest.approx(outputs.mean() - task_p * twin.coef_.sum())
 
@@ -76,7 +79,7 @@ def test_the_mean_over_targets_is_moved_to_all_evaluations_faithfully(n: int) ->
     triples = [rng.choice(n_units, size=(40, 3)) for _ in range(64)]
     cubic = np.stack([np.prod(phi[:, t], axis=2).sum(axis=1) for t in triples], axis=1) * np.sqrt(noise / 40)
     odd = phi @ best + cubic
-    fitted = fit(task_of(n_units, n_targets=64), x, np.stack([odd, -odd], axis=1))
+    fitted = fit(task_of(n_units, n_targets=64), PackedSubsets.of(x), np.stack([odd, -odd], axis=1))
     variance = odd.var(axis=0)
     true = float((harmonic.gap(fitted.claim.scores, 2 * best.T, 0.5) / variance).mean())
     assert fitted.figures.relative_gap == pytest.approx(true, rel=0.08)
@@ -96,9 +99,9 @@ def test_the_penalty_is_the_one_of_least_heldout_gap(monkeypatch: pytest.MonkeyP
     x, outputs = evaluated(game, 300, seed=5)
     chosen = fit(task_of(80), x, outputs).penalty
     gaps = {}
-    for penalty in fitting.PENALTIES_PER_UNIT:
-        monkeypatch.setattr(fitting, "PENALTIES_PER_UNIT", (penalty,))
-        monkeypatch.setattr(fitting, "_FIRST_PENALTY", 0)
+    for penalty in direct.PENALTIES_PER_UNIT:
+        monkeypatch.setattr(direct, "PENALTIES_PER_UNIT", (penalty,))
+        monkeypatch.setattr(direct, "_FIRST_PENALTY", 0)
         gaps[penalty * 80] = fit(task_of(80), x, outputs).quality.mean_gap
     assert chosen == min(gaps, key=gaps.__getitem__)
     assert 1e-2 * 80 < chosen < 1e2 * 80  # neither where the walk begins nor at the path's end
@@ -129,13 +132,13 @@ def test_two_targets_are_fitted_as_one_by_one_at_one_penalty() -> None:
 
 def test_a_subset_drawn_twice_is_no_trouble() -> None:
     x, outputs = evaluated(Polynomial(n_units=300, w1=0.9, w2=0.0, w3=0.1), 40, seed=9)
-    fitted = fit(task_of(300), np.repeat(x, 2, axis=0), np.repeat(outputs, 2, axis=0))
+    fitted = fit(task_of(300), x.rows(np.repeat(np.arange(40), 2)), np.repeat(outputs, 2, axis=0))
     assert np.isfinite(fitted.claim.scores).all()
 
 
 def test_too_few_retrainings_are_refused() -> None:
     x, outputs = evaluated(Polynomial(n_units=20, w1=1.0, w2=0.0, w3=0.0), 19, seed=10)
-    with pytest.raises(ArgumentError, match="expected at least 40 to fit"):
+    with pytest.raises(ArgumentError, match="expected at least 40 to fit by ridge, got 38: train more"):
         fit(task_of(20), x, outputs)
 
 
@@ -154,7 +157,7 @@ def test_a_claim_from_elsewhere_is_judged_by_what_it_never_saw(p: float, n_units
 def test_blocks_of_units_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     x, outputs = evaluated(Polynomial(n_units=150, w1=0.8, w2=0.1, w3=0.1), 60, seed=12)
     whole = fit(task_of(150), x, outputs)
-    monkeypatch.setattr(fitting, "_BLOCK_VALUES", 60 * 11)
+    monkeypatch.setattr(direct, "_BLOCK_VALUES", 60 * 11)
     assert fit(task_of(150), x, outputs).claim.scores == pytest.approx(whole.claim.scores, abs=1e-9)
 
 

@@ -8,7 +8,7 @@ import torch
 
 from protocol import harmonic
 from protocol.errors import InternalError
-from prover.fitting.heldout import fitted_part, gap_estimate, gap_shares, quality, spread
+from prover.fitting.heldout import Dense, fitted_part, gap_estimate, gap_shares, quality, spread
 from tests.games import Parity, Polynomial
 
 
@@ -29,13 +29,13 @@ def test_the_estimate_is_the_mean_over_all_pairs() -> None:
     phi = harmonic.characters(subsets(13, 7, seed=1), 0.5)
     r = np.random.default_rng(2).standard_normal((13, 3))
     expected = [naive_gap(phi, r[:, t]) for t in range(3)]
-    assert gap_estimate(torch.tensor(phi), torch.tensor(r)).numpy() == pytest.approx(expected)
-    assert gap_shares(torch.tensor(phi), torch.tensor(r)).mean(dim=0).numpy() == pytest.approx(expected)
+    assert gap_estimate(Dense(torch.tensor(phi)), torch.tensor(r)).numpy() == pytest.approx(expected)
+    assert gap_shares(Dense(torch.tensor(phi)), torch.tensor(r)).mean(dim=0).numpy() == pytest.approx(expected)
 
 
 def test_two_evaluations_are_needed() -> None:
     with pytest.raises(InternalError):
-        gap_estimate(torch.ones(1, 3, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64))
+        gap_estimate(Dense(torch.ones(1, 3, dtype=torch.float64)), torch.ones(1, 1, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("p", [0.5, 0.2])
@@ -53,7 +53,7 @@ def test_the_estimate_is_unbiased_and_its_error_covers(p: float) -> None:
         x = subsets(n, 12, seed=run, p=p)
         outputs = game.outputs(x)[:, None, :]
         residuals = game.outputs(x) - (x - p) @ claimed.T
-        phi = torch.tensor(harmonic.characters(x, p))
+        phi = Dense(torch.tensor(harmonic.characters(x, p)))
         unscaled = spread(outputs, 0.0)
         q = quality([(phi, torch.tensor(residuals))], unscaled, 1)
         estimates.append(float(q.relative_gap[0] * unscaled.variance[0]))
@@ -66,7 +66,7 @@ def test_the_estimate_is_unbiased_and_its_error_covers(p: float) -> None:
 def test_a_constant_in_the_residual_changes_little_and_biases_nothing() -> None:
     game = Polynomial(n_units=20, w1=1.0, w2=0.0, w3=0.0)
     x = subsets(4000, 20, seed=3)
-    phi = torch.tensor(harmonic.characters(x, 0.5))
+    phi = Dense(torch.tensor(harmonic.characters(x, 0.5)))
     exact = torch.zeros(4000, 1, dtype=torch.float64)
     assert float(gap_estimate(phi, exact + 1.0)) == pytest.approx(0.0, abs=5 * np.sqrt(2 * 20) / 4000)
     assert float(gap_estimate(phi, torch.tensor(game.outputs(x)))) == pytest.approx(1.0, abs=0.2)
@@ -95,7 +95,7 @@ def test_a_constant_target_is_left_out_of_every_mean() -> None:
     parts = spread(outputs, 1e-9)
     assert parts.varies.tolist() == [True, False]
     residuals = torch.tensor(fitted_part(outputs))
-    q = quality([(torch.tensor(harmonic.characters(x, 0.5)), residuals)], parts, 2)
+    q = quality([(Dense(torch.tensor(harmonic.characters(x, 0.5))), residuals)], parts, 2)
     assert q.relative_gap[1] == q.odd_residual[1] == q.r2[1] == 0.0
     assert q.mean_gap == q.relative_gap[0]
     assert q.figures(80).odd_residual == pytest.approx(q.odd_residual[0])
@@ -105,6 +105,8 @@ def test_figures_are_publishable_whatever_the_noise() -> None:
     x = subsets(40, 12, seed=7)
     outputs = both_sides(Parity(n_units=12, degree=3), x)
     q = quality(
-        [(torch.tensor(harmonic.characters(x, 0.5)), torch.zeros(40, 1, dtype=torch.float64))], spread(outputs, 0.0), 1
+        [(Dense(torch.tensor(harmonic.characters(x, 0.5))), torch.zeros(40, 1, dtype=torch.float64))],
+        spread(outputs, 0.0),
+        1,
     )
     assert q.figures(80).relative_gap == 0.0

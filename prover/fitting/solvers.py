@@ -1,0 +1,106 @@
+"""The regressions that need products with the characters only: each a path of penalties, and a last fit to all.
+
+Owns which penalties are tried, in which order. Refuses to know how one is chosen (``prover.fitting.blockwise``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from protocol.errors import ArgumentError
+from prover.fitting import conjugate, lasso
+from prover.fitting.design import Design
+from prover.fitting.method import Method
+
+PENALTIES_PER_UNIT = tuple(10.0 ** (k / 2) for k in range(-10, 5))
+"""lambda / N along the path, 1e-5 to 1e2: noise from 1e-5 to 100 times W_1, in steps of sqrt(10)."""
+
+
+class Solver(Protocol):
+    """One regression, its path of penalties tried from the largest down."""
+
+    @property
+    def penalties(self) -> tuple[float, ...]:
+        """Return the penalties of the path, descending."""
+        ...
+
+    @property
+    def patience(self) -> int:
+        """Return how many penalties in a row may be no better than the best before the walk ends."""
+        ...
+
+    def path(self, design: Design, y: Float64[Tensor, "n t"]) -> Iterator[Float[Tensor, "n_units t"]]:
+        """Yield each penalty's coefficients; may end early where the next would take too long."""
+        ...
+
+    def refit(
+        self, design: Design, y: Float64[Tensor, "n t"], step: int, start: Float[Tensor, "n_units t"], n_start: int
+    ) -> Float[Tensor, "n_units t"]:
+        """Return the coefficients of one penalty of the path; ``start`` are those fitted to ``n_start`` evaluations."""
+        ...
+
+
+def solver_for(method: Method, design: Design, y: Float64[Tensor, "n t"]) -> Solver:
+    """Return the solver of a method, with a path for these data."""
+    match method:
+        case Method.RIDGE:
+            return RidgeSolver(tuple(design.n_units * penalty for penalty in reversed(PENALTIES_PER_UNIT)))
+        case Method.LEAST_SQUARES:
+            return RidgeSolver((0.0,))
+        case Method.LASSO:
+            largest = lasso.largest_penalty(design, y)
+            return LassoSolver(tuple(largest * lasso.STEP**k for k in range(lasso.N_PENALTIES)))
+
+
+class RidgeSolver:
+    """Ridge, and least squares where the penalty is 0: lambda on Fourier coefficients, by conjugate gradients.
+
+    The best lambda is about v N / W_1 whatever n is (``prover.fitting.curve``), so all evaluations have that of a part.
+    """
+
+    patience = 1  # the gap falls and then rises, and each step further down is dearer than all before
+
+    def __init__(self, penalties: tuple[float, ...]) -> None:
+        self.penalties = penalties
+
+    def path(self, design: Design, y: Float64[Tensor, "n t"]) -> Iterator[Float[Tensor, "n_units t"]]:
+        """Yield each penalty's coefficients."""
+        tolerance = conjugate.tolerance_for(design.precision)
+        return conjugate.path(design.gram_times, design.transposed_times(y), self.penalties, tolerance)
+
+    def refit(
+        self, design: Design, y: Float64[Tensor, "n t"], step: int, start: Float[Tensor, "n_units t"], n_start: int
+    ) -> Float[Tensor, "n_units t"]:
+        """Return the coefficients of one penalty."""
+        moment, tolerance = design.transposed_times(y), conjugate.tolerance_for(design.precision)
+        found = conjugate.solve(design.gram_times, moment, self.penalties[step], tolerance, start)
+        if found is None:
+            raise ArgumentError(
+                f"fit: expected conjugate gradients to end within {conjugate.MAX_ITERATIONS} products at penalty "
+                f"{self.penalties[step]:g}, got no end: train more"
+            )
+        return found
+
+
+class LassoSolver:
+    """LASSO: kappa, in units of each target's own root mean square."""
+
+    patience = 2  # among the first units to enter, one that is noise may come before one that is not
+
+    def __init__(self, penalties: tuple[float, ...]) -> None:
+        self.penalties = penalties
+
+    def path(self, design: Design, y: Float64[Tensor, "n t"]) -> Iterator[Float[Tensor, "n_units t"]]:
+        """Yield each penalty's coefficients."""
+        return lasso.path(design, y, self.penalties)
+
+    def refit(
+        self, design: Design, y: Float64[Tensor, "n t"], step: int, start: Float[Tensor, "n_units t"], n_start: int
+    ) -> Float[Tensor, "n_units t"]:
+        """Return the coefficients of one penalty, moved as the noise that it holds off: by the root of evaluations."""
+        kappa = self.penalties[step] * (n_start / len(design)) ** 0.5
+        return next(lasso.path(design, y, (kappa,), start.double()))
