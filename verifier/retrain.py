@@ -15,6 +15,8 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from protocol.encoding import Seed
+from protocol.errors import ArgumentError
+from protocol.recipes import Factory, Kernel, Recipe
 from protocol.sampling import Draw, pairs
 from protocol.session.effects import Train
 from protocol.task import Task
@@ -97,22 +99,41 @@ class Retrainer:
         return outputs.values
 
 
-def prepare(task: Task, *, data: Path | None, device: str = "cpu", n_threads: int | None = None) -> Retrainer:
+def prepare(
+    task: Task, *, data: Path | None, device: str = "cpu", n_threads: int | None = None, factory: str | None = None
+) -> Retrainer:
     """Return a retrainer, its data read and checked against the task's digest.
 
     Parameters
     ----------
     data : where the task's file is; None for a ``sklearn:`` set. Does not affect outputs: the digest decides.
     device, n_threads : what trains. Do not affect outputs beyond the task's tolerance.
+    factory : ``package.module:function`` of a network that is no built-in one, typed by the user and never by a peer.
+        Its file is imported only where its digest is the task's. Does not affect outputs: that digest decides.
 
     Raises
     ------
     DataError
         The data cannot be read, or are not the task's.
+    ArgumentError
+        The task's network is no built-in one and ``factory`` is not it, or it is one and a factory is named.
     TrainingError
-        The device is not there.
+        The device is not there, or a network cannot be trained here.
     """
     from protocol.training import Trainer, load  # noqa: PLC0415  see the head of this file
+    from protocol.training.networks import own_factory  # noqa: PLC0415
 
+    if factory is not None and not has_own_network(task.recipe):
+        raise ArgumentError(
+            f"factory: expected none with this task, whose recipe {task.recipe.name} asks for no code of yours, "
+            f"got {factory[:80]}: leave --factory out"
+        )
     dataset = load(task, data)
-    return Retrainer(task, Trainer(task, dataset, device=device, n_threads=n_threads), dataset)
+    own = None if factory is None else own_factory(factory)
+    return Retrainer(task, Trainer(task, dataset, device=device, n_threads=n_threads, factory=own), dataset)
+
+
+def has_own_network(recipe: Recipe) -> bool:
+    """Whether a recipe's network is built by code that the protocol does not hold."""
+    network = recipe.network if isinstance(recipe, Kernel) else recipe
+    return getattr(network, "factory", None) is Factory.CUSTOM

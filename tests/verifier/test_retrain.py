@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from protocol.encoding import Seed
-from protocol.errors import DataError
+from protocol.errors import ArgumentError, DataError
+from protocol.recipes import Factory, Kernel, KernelKind, Loss, Network, Optimiser, Precision, Schedule, Sgd
 from protocol.sampling import Draw, families
 from protocol.session.effects import Train
 from protocol.training import Outputs
@@ -17,6 +19,13 @@ from verifier import retrain
 from verifier.retrain import Retrainer
 
 DRAW = Draw(seed=Seed(b"d" * 32), design=families(n_families=30, n_siblings=2, rho=0.5, complements=True))
+
+SGD = Sgd(
+    factory=Factory.MLP, factory_digest=b"", widths=(), image=(0, 0, 0), loss=Loss.CROSS_ENTROPY,
+    optimiser=Optimiser.MOMENTUM, learning_rate=0.1, momentum=0.9, beta1=0.0, beta2=0.0, epsilon=0.0, weight_decay=0.0,
+    schedule=Schedule.CONSTANT, warmup_steps=0, epochs=1, batch_size=10, precision=Precision.FP32, flips=False,
+    crop_padding=0,
+)  # fmt: skip
 
 
 class Counting:
@@ -67,3 +76,19 @@ def test_data_are_checked_before_anything_is_trained(market: Market, tmp_path: P
     with pytest.raises(DataError, match=r"expected digest"):
         retrain.prepare(market.task, data=other)
     assert retrain.prepare(market.task, data=market.data).dataset.n_units == market.task.n_units
+
+
+def test_code_is_asked_for_where_the_network_is_the_users_own(market: Market) -> None:
+    custom = {"factory": Factory.CUSTOM, "factory_digest": bytes(32), "widths": (), "image": (0, 0, 0)}
+    ours = {**custom, "factory": Factory.MLP, "factory_digest": b""}
+    for network, own in ((custom, True), (ours, False)):
+        tangent = Network(**network, seed=0)
+        assert retrain.has_own_network(Kernel(kernel=KernelKind.NTK, l2=1.0, gamma=0.0, network=tangent)) is own
+        assert retrain.has_own_network(replace(SGD, **network)) is own
+    assert not retrain.has_own_network(Kernel(kernel=KernelKind.LINEAR, l2=1.0, gamma=0.0, network=None))
+    assert not retrain.has_own_network(market.task.recipe)
+
+
+def test_no_code_is_imported_for_a_task_that_asks_for_none(market: Market) -> None:
+    with pytest.raises(ArgumentError, match=r"factory: expected none with this task, whose recipe ridge .*leave"):
+        retrain.prepare(market.task, data=market.data, factory="nowhere:make")

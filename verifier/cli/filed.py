@@ -33,6 +33,7 @@ def recheck(
     data: options.Data = None,
     device: options.Device = "cpu",
     threads: options.Threads = None,
+    factory: options.Factory = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> int:
@@ -42,7 +43,9 @@ def recheck(
         check_trusted(filed.task, str(transcript), task, task_digest)
     if verifier_key is not None and verification.parse_key(verifier_key, "verifier-key") != filed.public_key:
         raise DataError(f"{transcript}: expected the signature of the verifier that was named, got another key's")
-    again = prepare(filed.task, data, device, threads, shown=not quiet) if retrain_too else None
+    again = None
+    if retrain_too:
+        again = prepare(filed.task, data=data, device=device, threads=threads, factory=factory, shown=not quiet)
     with Bars(shown=not quiet) as bars:
         tell = loop.shown("retraining here", bars)
         try:

@@ -81,6 +81,16 @@ Device: TypeAlias = Annotated[
 Threads: TypeAlias = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads that train; all cores by default. Same outputs.")
 ]
+Factory: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--factory",
+        metavar="MODULE:FUNCTION",
+        help="Your copy of the network's code, where the task's network is no built-in one. It is imported from your "
+        "PYTHONPATH, and only if its source file has the task's digest.",
+        show_default=False,
+    ),
+]
 Key: TypeAlias = Annotated[
     Path | None,
     typer.Option("--key", metavar="FILE", help="Your signing key; by default one is made below your config folder."),

@@ -50,6 +50,7 @@ def verify(
     insecure: options.Insecure = False,
     device: options.Device = "cpu",
     threads: options.Threads = None,
+    factory: options.Factory = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> int:
@@ -62,7 +63,7 @@ def verify(
     with closing(Party(address, claim, tls_ca=tls_ca, insecure=insecure)) as party:
         check_trusted(party.task, party.where, task, task_digest)
         files = _files(key, transcript, scores_out)
-        retrainer = prepare(party.task, data, device, threads, shown=not quiet)
+        retrainer = prepare(party.task, data=data, device=device, threads=threads, factory=factory, shown=not quiet)
         verified = _run_session(party, retrainer, asked, files, shown=not quiet)
     show(verified.verdict, _filed(verified), party.task, as_json=as_json, quiet=quiet)
     if verified.unfiled is not None:
@@ -93,6 +94,7 @@ def audit(
     insecure: options.Insecure = False,
     device: options.Device = "cpu",
     threads: options.Threads = None,
+    factory: options.Factory = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> int:
@@ -113,7 +115,7 @@ def audit(
     with closing(Party(address, claim, tls_ca=tls_ca, insecure=insecure)) as party:
         check_trusted(party.task, party.where, task, task_digest)
         files = _files(key, transcript)
-        retrainer = prepare(party.task, data, device, threads, shown=not quiet)
+        retrainer = prepare(party.task, data=data, device=device, threads=threads, factory=factory, shown=not quiet)
         groups = payouts.held_units(paid, retrainer.dataset, party.task)
         verified = _run_session(party, retrainer, asked, files, shown=not quiet)
     owed = payouts.certify(party.task, verified.verdict, verified.transcript, groups, paid)

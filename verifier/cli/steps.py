@@ -26,11 +26,13 @@ def check_trusted(task: Task, where: str, task_file: Path | None, task_digest: s
     )
 
 
-def prepare(task: Task, data: Path | None, device: str, threads: int | None, *, shown: bool) -> Retrainer:
+def prepare(
+    task: Task, *, data: Path | None, device: str, threads: int | None, factory: str | None, shown: bool
+) -> Retrainer:
     """Return what trains here, its data checked, and say meanwhile that it is being made; as ``retrain.prepare``."""
     with Bars(shown=shown) as bars:  # seconds, most of them torch's own
         bars(Progressed("loading the data", 0, 0))
-        return retrain.prepare(task, data=data, device=device, n_threads=threads)
+        return retrain.prepare(task, data=data, device=device, n_threads=threads, factory=factory)
 
 
 def show(verdict: Verdict, filed: Filed, task: Task, *, as_json: bool, quiet: bool) -> None:

@@ -61,6 +61,7 @@ def plan(
     insecure: options.Insecure = False,
     device: options.Device = "cpu",
     threads: options.Threads = None,
+    factory: options.Factory = None,
     as_json: options.AsJson = False,
 ) -> int:
     """Print what a verification would cost and how likely it is to accept an honest claim, for each assurance."""
@@ -74,7 +75,9 @@ def plan(
             opened = loop.open_claim(party.prover, the_task)
             loop.leave(opened, "only a plan was asked for")
             figures, the_claim = opened.figures, opened.claim
-    seconds_each = _timed(prepare(the_task, data, device, threads, shown=True)) if pilot else None
+    seconds_each = None
+    if pilot:
+        seconds_each = _timed(prepare(the_task, data=data, device=device, threads=threads, factory=factory, shown=True))
     asked = [
         Asked(
             epsilon=epsilon, delta=delta, across=across, assurance=assurance, max_retrainings=max_retrainings,
