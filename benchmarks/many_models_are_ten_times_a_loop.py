@@ -1,6 +1,6 @@
 """Many perceptrons at once retrain at least 10 times as fast as a plain PyTorch loop; exact ones cost at most twice.
 
-    python -m benchmarks.many_models_are_ten_times_a_loop [--device cuda] [--models 4096] [--resnet9] [--json PATH]
+    python -m benchmarks.many_models_are_ten_times_a_loop [--device cuda] [--models 4096] [--json PATH]
 
 Digits, 1,000 training rows, 64-32-10 (61 of the pixels vary), 20 epochs of batches of 50, uniform subsets. The loop is
 torch's own modules, autograd and optimiser, one model at a time on the rows that are in, on the same device: the same
@@ -8,8 +8,7 @@ recipe and, to the bound below, the same outputs. Each side takes its best numbe
 the ratio is the median over rounds. FLOP/s count the products of all rows, those of weight 0 too, beside a large
 float32 matrix product in the same run. On CUDA the ratio to reach is 1,000 and that of exact to tolerance 1.5.
 
-``--resnet9`` times ResNet-9 on 50,000 synthetic 32x32x3 images, alone and in batches, seconds a model and epoch;
-published: 36 s for 16 epochs (FFCV) and 2.6 s for 94% on CIFAR-10 (airbench), both one A100. Needs CUDA.
+Larger networks: ``benchmarks.resnets_train_side_by_side``.
 """
 
 from __future__ import annotations
@@ -37,7 +36,6 @@ from protocol.recipes import Factory, Loss, Optimiser, Precision, Schedule, Sgd
 from protocol.sampling import initial_weights, row_order
 from protocol.task import Scaling, Task
 from protocol.training import Dataset, Trainer, load
-from protocol.training.sgd import SgdSolver
 
 ROUNDS, N_LOOP = 3, 4
 RATIO = {"cpu": 10.0, "cuda": 1000.0}
@@ -74,7 +72,6 @@ class Figures:
     exact_ratio: float
     hinge_accuracy: float
     exact_accuracy: float
-    resnet9_s: dict[str, float] | None
 
     @property
     def holds(self) -> bool:
@@ -182,28 +179,7 @@ def model_gflop(n_rows: int, n_features: int) -> float:
     return 2 * RECIPE.epochs * n_rows * (2 * first + 3 * second) / 1e9
 
 
-def resnet9_seconds(device: str, n_images: int = 50_000, sizes: tuple[int, ...] = (1, 2, 4, 8)) -> dict[str, float]:
-    """Return seconds a model and epoch of ResNet-9, by how many are trained side by side."""
-    recipe = replace(
-        RECIPE, factory=Factory.RESNET9, widths=(64,), image=(3, 32, 32), epochs=1, batch_size=512,
-        precision=Precision.BF16, flips=True, crop_padding=4, learning_rate=0.01,
-    )  # fmt: skip
-    generator = torch.Generator(device=device).manual_seed(0)
-    x = torch.randn(n_images, 3072, generator=generator, device=device, dtype=torch.float64)
-    labels = torch.randint(10, (n_images,), generator=generator, device=device)
-    units = torch.arange(n_images, device=device)
-    solver = SgdSolver(recipe, x, labels, 10, units, x[:100], None)
-    found = {}
-    for m in sizes:
-        inside = torch.rand(m, n_images, device=device) < 0.5
-        seeds = np.zeros(m, dtype=np.int64)
-        work = functools.partial(solver.scores, inside, seeds)
-        seconds_of(work, device)
-        found[str(m)] = seconds_of(work, device) / m
-    return found
-
-
-def measure(device: str, models: int, *, resnet9: bool) -> Figures:
+def measure(device: str, models: int) -> Figures:
     """Find each side's best number of threads, then time them in turn."""
     task, dataset = sgd_task(RECIPE)
     hinge, _ = sgd_task(HINGE)
@@ -244,7 +220,6 @@ def measure(device: str, models: int, *, resnet9: bool) -> Figures:
         exact_ratio=statistics.median(times["exact"] / times["hinge"] for times in rounds),
         hinge_accuracy=float((outputs["hinge"] > 0).mean()),
         exact_accuracy=float((outputs["exact"] > 0).mean()),
-        resnet9_s=resnet9_seconds(device) if resnet9 else None,
     )
 
 
@@ -266,10 +241,6 @@ def report(figures: Figures) -> Table:
     table.add_row("exact to tolerance", f"{figures.exact_ratio:.2f}", f"at most {EXACT_RATIO[kind]:g}")
     accuracies = f"{figures.hinge_accuracy:.2%}, {figures.exact_accuracy:.2%}"
     table.add_row("accuracy: tolerance, exact", accuracies, "within a point")
-    for m, seconds in (figures.resnet9_s or {}).items():
-        table.add_row(f"ResNet-9, s an epoch, {m} at once", f"{seconds:.2f}", "")
-    if figures.resnet9_s is None:
-        table.add_row("ResNet-9, s an epoch", "not measured", "")
     if kind == "cpu":
         table.add_row("all of this on a GPU", "not measured", "")
     return table
@@ -280,11 +251,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1")
     parser.add_argument("--models", type=int, help="how many at once; by default 256, or 16,384 on CUDA")
-    parser.add_argument("--resnet9", action="store_true", help="ResNet-9, too")
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     arguments = parser.parse_args()
     models = arguments.models or (256 if arguments.device == "cpu" else 16_384)
-    figures = measure(arguments.device, models, resnet9=arguments.resnet9)
+    figures = measure(arguments.device, models)
     Console().print(report(figures))
     if arguments.json:
         arguments.json.write_text(json.dumps(asdict(figures) | {"holds": figures.holds}, indent=2) + "\n")
