@@ -17,7 +17,7 @@ from torch import Tensor
 
 from protocol.errors import InternalError, TrainingError
 from protocol.numerics import Exact
-from protocol.recipes import Logistic, Ridge, Sgd
+from protocol.recipes import Logistic, Ridge, Sgd, Sklearn
 from protocol.task import Task
 from protocol.training.datasets import Dataset
 from protocol.training.exact import ExactSolver
@@ -25,6 +25,7 @@ from protocol.training.logistic import LogisticSolver
 from protocol.training.losses import coded
 from protocol.training.networks import OwnFactory
 from protocol.training.ridge import RidgeSolver
+from protocol.training.scikit import SklearnSolver
 from protocol.training.sgd import SgdSolver
 from protocol.training.targets import outputs_from_scores
 
@@ -49,7 +50,7 @@ class Outputs:
 class Solver(Protocol):
     """A recipe on a data set: many subsets to many models' scores.
 
-    advice : what to do when a score comes back NaN.
+    advice : what to do when a score came back NaN; about the last batch of scores.
     bytes_per_subset : working memory that one more subset in a batch takes, about.
     """
 
@@ -157,7 +158,7 @@ class Trainer:
                 f"trainer: expected subsets (m, {self._task.n_units}) and seeds (m,), got {subsets.shape}"
             )
         raw = np.empty((m, self._task.n_targets), dtype=np.float64)
-        done = 0
+        done, advice = 0, ""
         while done < m:
             rows = slice(done, min(done + self._batch_size, m))
             values = self._values(subsets[rows], seeds[rows])
@@ -165,13 +166,15 @@ class Trainer:
                 continue  # with half the batch
             raw[rows] = values
             done = rows.stop
+            if not advice and not np.isfinite(values).all():
+                advice = self._solver.advice
         lost = np.flatnonzero(~np.isfinite(raw).all(axis=1))
         if lost.size:
             row = int(lost[0])
             which = f"subset {row} (seed {int(seeds[row])}, {int(subsets[row].sum())} of {n} units)"
             raise TrainingError(
                 f"recipe {self._task.recipe.name}: expected a number from {which}, "
-                f"got none ({lost.size} of {m} subsets); {self._solver.advice}",
+                f"got none ({lost.size} of {m} subsets); {advice}",
                 row=row,
             )
         return raw
@@ -217,6 +220,8 @@ class Trainer:
                 return _seeded(ExactSolver(recipe, task.numerics, x_train, labels, n_classes, unit_of_row, x_target))
             case Sgd():
                 return _seeded(SgdSolver(recipe, x_train, labels, n_classes, unit_of_row, x_target, factory))
+            case Sklearn():
+                return _seeded(SklearnSolver(recipe, dataset, n_classes, task.targets.rows, torch.get_num_threads()))
 
 
 def _unique(solver: UniqueOptimum) -> tuple[Solver, Scores]:
