@@ -119,9 +119,12 @@ def _audited(
     """Pairs in A and B and checks: the fewest of the verifier's, then the fewest answers."""
     least = crossfit.MIN_PAIRS
     if answers < least:
-        raise BudgetError(f"expected at least {sides * least} answers for crossfit, got {sides * answers}: allow more")
+        raise BudgetError(
+            f"expected a budget of at least {sides * least} answers for crossfit, got {sides * answers}: raise "
+            f"--max-answers to {sides * least}, where the server answers as many"
+        )
     if n_checks is not None and not 1 <= n_checks <= answers:
-        raise BudgetError(f"expected 1 to {answers} pairs rechecked, as many as are answered, got {n_checks}")
+        raise BudgetError(f"--n-checks: expected 1 to {answers} pairs, as many as are answered, got {n_checks}")
     fewest = least + (n_checks or 1)
     if most < fewest:
         raise _short(sides * fewest, sides * most)
@@ -149,7 +152,10 @@ def _fewest(low: int, high: int, enough: Callable[[int], bool]) -> int:
 
 
 def _short(needed: int, got: int) -> BudgetError:
-    return BudgetError(f"expected a budget of at least {needed} retrainings for crossfit, got {got}: raise it")
+    return BudgetError(
+        f"expected a budget of at least {needed} retrainings for crossfit, got {got}: "
+        f"raise --max-retrainings to {needed}"
+    )
 
 
 class _Shape:

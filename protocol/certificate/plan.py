@@ -225,8 +225,10 @@ class Shape:
                 candidates.append(self.design(most, n_siblings, rho))
         if not candidates:
             least = self.design(MIN_FAMILIES, min(SIBLINGS), 0.5).n_evaluations
-            what = "answers" if self.n_checks else "retrainings"
-            raise BudgetError(f"expected a budget of at least {least} {what}, got {budget}: raise it to {least}")
+            what, where = ("answers", ", where the server answers as many") if self.n_checks else ("retrainings", "")
+            raise BudgetError(
+                f"expected a budget of at least {least} {what}, got {budget}: raise --max-{what} to {least}{where}"
+            )
         for doublings in range(20):  # where hardly any has power at epsilon, the most at the least multiple of it
             powers = [self.power(design, self.epsilon * 2**doublings) for design in candidates]
             if max(powers) >= _SOME_POWER:
@@ -287,5 +289,8 @@ def _checks(n_looks: int, delta: float, n_checks: int | None, max_retrainings: i
         raise ArgumentError(f"n_checks: expected at least 2 answers to recheck in each look, got {n_checks}")
     if n_checks * n_looks > max_retrainings:
         needed = n_checks * n_looks
-        raise BudgetError(f"expected a budget of at least {needed} retrainings for the checks, got {max_retrainings}")
+        raise BudgetError(
+            f"expected a budget of at least {needed} retrainings for the checks, got {max_retrainings}: raise "
+            f"--max-retrainings to {needed}"
+        )
     return n_checks

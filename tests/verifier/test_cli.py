@@ -152,6 +152,53 @@ def test_algorithm1_needs_somebody_who_answers_and_one_target(
     assert prover.heard == ["Opening", "Aborted"]
 
 
+@pytest.mark.parametrize(
+    ("certificate", "said", "line"),
+    [
+        ("algorithm1", ("--assurance", "proved"), "assurance: expected none with --certificate algorithm1"),
+        ("algorithm1", ("--across", "mean"), "across: expected none with --certificate algorithm1"),
+        ("algorithm1", ("--looks", 2), "looks: expected none with --certificate algorithm1, where the paper knows one"),
+        ("crossfit", ("--looks", 1), "looks: expected none with --certificate crossfit, where it decides once; leave"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(
+    run: Callable[..., Ran],
+    served: Serve,
+    market: Market,
+    trusted: tuple,
+    certificate: str,
+    said: tuple[object, ...],
+    line: str,
+) -> None:
+    prover = served(MemoryProver(market))
+    assert_fault(run("verify", "there:1", *trusted, "--certificate", certificate, *said), 64, line)
+    assert prover.heard == []
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        (("--max-retrainings", 10), "raise --max-retrainings to 40"),
+        (("--assurance", "audited", "--max-answers", 3), "raise --max-answers to 40, where the server answers as many"),
+        (("--assurance", "audited", "--n-checks", 300), "got 200: raise --max-retrainings to 600"),
+        (("--certificate", "crossfit", "--max-retrainings", 10), "for crossfit, got 10: raise --max-retrainings to "),
+        (
+            ("--certificate", "crossfit", "--assurance", "audited", "--max-answers", 3),
+            "answers for crossfit, got 2: raise --max-answers to ",
+        ),
+        (
+            ("--certificate", "crossfit", "--assurance", "audited", "--max-answers", 400, "--n-checks", 900),
+            "--n-checks: expected 1 to 200 pairs, as many as are answered, got 900",
+        ),
+    ],
+)
+def test_a_budget_that_does_not_reach_names_the_option(
+    run: Callable[..., Ran], served: Serve, market: Market, trusted: tuple, said: tuple[object, ...], line: str
+) -> None:
+    served(MemoryProver(market))
+    assert_fault(run("verify", "there:1", *trusted, *said), 75, line)
+
+
 def test_no_more_is_asked_than_the_server_says_it_answers(
     run: Callable[..., Ran], served: Serve, market: Market, trusted: tuple
 ) -> None:

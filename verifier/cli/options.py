@@ -1,7 +1,7 @@
 """The options of the verifier's commands, each documented once and shared by the commands that take it.
 
 Rules: an option that could change an output does not exist here; that belongs to the task. Defaults are those of
-``verification.Asked``.
+``verification.Asked``; None where a command must tell what was said from what was left out.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from protocol.certificate.terms import Across, Assurance, Method
+from verifier.verification import Asked
 
 Address: TypeAlias = Annotated[
     str | None, typer.Argument(metavar="HOST:PORT", help="Address of the prover's server.", show_default=False)
@@ -37,12 +38,19 @@ Delta: TypeAlias = Annotated[
     float, typer.Option("--delta", help="Probability of a wrong ACCEPT that you allow, over all looks.")
 ]
 AcrossTargets: TypeAlias = Annotated[
-    Across, typer.Option("--across", help="Whether the gap's mean over targets counts, or that of every target.")
+    Across | None,
+    typer.Option(
+        "--across",
+        help="Whether the gap's mean over targets counts, or that of every target.",
+        show_default=Asked.across.value,
+    ),
 ]
 AssuranceAsked: TypeAlias = Annotated[
-    Assurance,
+    Assurance | None,
     typer.Option(
-        "--assurance", help="proved: every subset is retrained here. audited: the prover answers, some are rechecked."
+        "--assurance",
+        help="proved: every subset is retrained here. audited: the prover answers, some are rechecked.",
+        show_default=Asked.assurance.value,
     ),
 ]
 CertificateAsked: TypeAlias = Annotated[
@@ -64,7 +72,14 @@ NChecks: TypeAlias = Annotated[
     typer.Option("--n-checks", min=1, help="Answers rechecked in each look (audited); by default, planned."),
 ]
 Looks: TypeAlias = Annotated[
-    int, typer.Option("--looks", min=1, max=16, help="Most looks; a later one adds retrainings to those before.")
+    int | None,
+    typer.Option(
+        "--looks",
+        min=1,
+        max=16,
+        help="Most looks; a later one adds retrainings to those before (families).",
+        show_default=str(Asked.n_looks),
+    ),
 ]
 ProverKey: TypeAlias = Annotated[
     str | None, typer.Option("--prover-key", metavar="HEX", help="Public key that the claim must be signed with.")

@@ -35,13 +35,13 @@ def verify(
     data: options.Data = None,
     epsilon: options.Epsilon = Asked.epsilon,
     delta: options.Delta = Asked.delta,
-    across: options.AcrossTargets = Asked.across,
-    assurance: options.AssuranceAsked = Asked.assurance,
+    across: options.AcrossTargets = None,
+    assurance: options.AssuranceAsked = None,
     certificate: options.CertificateAsked = Asked.method,
     max_retrainings: options.MaxRetrainings = Asked.max_retrainings,
     max_answers: options.MaxAnswers = Asked.max_answers,
     n_checks: options.NChecks = None,
-    looks: options.Looks = Asked.n_looks,
+    looks: options.Looks = None,
     prover_key: options.ProverKey = None,
     transcript: options.TranscriptOut = None,
     scores_out: options.ScoresOut = None,
@@ -55,10 +55,11 @@ def verify(
     quiet: options.Quiet = False,
 ) -> int:
     """Challenge a claim, decide, and file the signed transcript. One of --task and --task-digest is required."""
+    _check_applies(certificate, across=across, assurance=assurance, looks=looks)
     asked = Asked(
-        epsilon=epsilon, delta=delta, across=across, assurance=assurance, method=certificate,
-        max_retrainings=max_retrainings, max_answers=max_answers, n_checks=n_checks, n_looks=looks,
-        prover_key=_named_key(prover_key),
+        epsilon=epsilon, delta=delta, across=across or Asked.across, assurance=assurance or Asked.assurance,
+        method=certificate, max_retrainings=max_retrainings, max_answers=max_answers, n_checks=n_checks,
+        n_looks=looks or Asked.n_looks, prover_key=_named_key(prover_key),
     )  # fmt: skip
     with closing(Party(address, claim, tls_ca=tls_ca, insecure=insecure)) as party:
         check_trusted(party.task, party.where, task, task_digest)
@@ -80,13 +81,13 @@ def audit(
     data: options.Data = None,
     epsilon: options.Epsilon = Asked.epsilon,
     delta: options.Delta = Asked.delta,
-    across: options.AcrossTargets = Asked.across,
-    assurance: options.AssuranceAsked = Asked.assurance,
+    across: options.AcrossTargets = None,
+    assurance: options.AssuranceAsked = None,
     certificate: options.CertificateAsked = Asked.method,
     max_retrainings: options.MaxRetrainings = Asked.max_retrainings,
     max_answers: options.MaxAnswers = Asked.max_answers,
     n_checks: options.NChecks = None,
-    looks: options.Looks = Asked.n_looks,
+    looks: options.Looks = None,
     prover_key: options.ProverKey = None,
     transcript: options.TranscriptOut = None,
     key: options.Key = None,
@@ -106,10 +107,11 @@ def audit(
         raise ArgumentError(
             "certificate: expected families or crossfit for payouts, got algorithm1, which weighs no unit"
         )
+    _check_applies(certificate, across=across, assurance=assurance, looks=looks)
     asked = Asked(
-        epsilon=epsilon, delta=delta, across=across, assurance=assurance, method=certificate,
-        max_retrainings=max_retrainings, max_answers=max_answers, n_checks=n_checks, n_looks=looks,
-        prover_key=_named_key(prover_key),
+        epsilon=epsilon, delta=delta, across=across or Asked.across, assurance=assurance or Asked.assurance,
+        method=certificate, max_retrainings=max_retrainings, max_answers=max_answers, n_checks=n_checks,
+        n_looks=looks or Asked.n_looks, prover_key=_named_key(prover_key),
     )  # fmt: skip
     paid = payouts.read_payouts(payout_file)
     with closing(Party(address, claim, tls_ca=tls_ca, insecure=insecure)) as party:
@@ -131,6 +133,23 @@ def audit(
     if verified.unfiled is not None:
         raise verified.unfiled
     return EXIT_STATUS[outcome]
+
+
+_WITHOUT = {
+    Method.ALGORITHM1: ({"assurance", "across", "looks"}, "the paper knows one way"),
+    Method.CROSSFIT: ({"looks"}, "it decides once"),
+}
+"""Options that a certificate has no choice in, and why."""
+
+
+def _check_applies(certificate: Method, **said: object) -> None:
+    """Refuse an option that would be ignored: whoever gave it would believe that it held."""
+    ignored, why = _WITHOUT.get(certificate, (set(), ""))
+    for option, value in said.items():
+        if option in ignored and value is not None:
+            raise ArgumentError(
+                f"{option}: expected none with --certificate {certificate.value}, where {why}; leave --{option} out"
+            )
 
 
 def _named_key(text: str | None) -> PublicKey | None:

@@ -52,10 +52,10 @@ def plan(
     data: options.Data = None,
     epsilon: options.Epsilon = Asked.epsilon,
     delta: options.Delta = Asked.delta,
-    across: options.AcrossTargets = Asked.across,
+    across: options.AcrossTargets = None,
     max_retrainings: options.MaxRetrainings = Asked.max_retrainings,
     max_answers: options.MaxAnswers = Asked.max_answers,
-    looks: options.Looks = Asked.n_looks,
+    looks: options.Looks = None,
     pilot: Annotated[bool, typer.Option("--pilot/--no-pilot", help="Time a few retrainings here.")] = True,
     tls_ca: options.TlsCa = None,
     insecure: options.Insecure = False,
@@ -80,8 +80,8 @@ def plan(
         seconds_each = _timed(prepare(the_task, data=data, device=device, threads=threads, factory=factory, shown=True))
     asked = [
         Asked(
-            epsilon=epsilon, delta=delta, across=across, assurance=assurance, max_retrainings=max_retrainings,
-            max_answers=max_answers, n_looks=looks,
+            epsilon=epsilon, delta=delta, across=across or Asked.across, assurance=assurance,
+            max_retrainings=max_retrainings, max_answers=max_answers, n_looks=looks or Asked.n_looks,
         )
         for assurance in ([Assurance.PROVED] if claim else [Assurance.PROVED, Assurance.AUDITED])
     ]  # fmt: skip

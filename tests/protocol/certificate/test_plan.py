@@ -224,7 +224,7 @@ def test_a_budget_too_small_for_the_promise_is_spent_and_said_so(across: Across)
 
 
 def test_a_budget_below_the_smallest_design_is_refused_with_what_would_do() -> None:
-    with pytest.raises(BudgetError, match="at least 40 retrainings, got 39: raise it to 40"):
+    with pytest.raises(BudgetError, match="at least 40 retrainings, got 39: raise --max-retrainings to 40"):
         planned(max_retrainings=39)
     assert planned(max_retrainings=40).n_retrained[1] == 40
 
