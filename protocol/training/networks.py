@@ -1,4 +1,4 @@
-"""The networks that recipe ``sgd`` trains, by the name of their factory.
+"""The networks that recipe ``sgd`` trains and recipe ``kernel`` differentiates, by the name of their factory.
 
 A network here is a torch module whose parameters say what there is to train; where they begin is
 ``sgd``'s business, and whatever values they are built with are never looked at. A row's outputs
@@ -27,7 +27,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from protocol.encoding import Digest
 from protocol.errors import ArgumentError, TaskFileError, TrainingError
-from protocol.recipes import Factory, Sgd, digest_of_factory
+from protocol.recipes import Factory, HasNetwork, digest_of_factory
 
 Make = Callable[[tuple[int, ...], int, tuple[int, ...]], nn.Module]
 
@@ -69,7 +69,7 @@ def own_factory(path: str) -> OwnFactory:
     return OwnFactory(path=path, digest=digest_of_factory(Path(spec.origin).read_bytes()))
 
 
-def network(recipe: Sgd, n_features: int, n_outputs: int, own: OwnFactory | None) -> nn.Module:
+def network(recipe: HasNetwork, n_features: int, n_outputs: int, own: OwnFactory | None) -> nn.Module:
     """Return the recipe's network, its parameters not yet meaningful.
 
     Raises
@@ -90,7 +90,7 @@ def network(recipe: Sgd, n_features: int, n_outputs: int, own: OwnFactory | None
     return module
 
 
-def _maker(recipe: Sgd, own: OwnFactory | None) -> Make:
+def _maker(recipe: HasNetwork, own: OwnFactory | None) -> Make:
     if recipe.factory is not Factory.CUSTOM:
         return {Factory.MLP: mlp, Factory.CNN: cnn, Factory.RESNET9: resnet9}[recipe.factory]
     named = recipe.factory_digest.hex()[:16]
@@ -101,9 +101,9 @@ def _maker(recipe: Sgd, own: OwnFactory | None) -> Make:
     return own.make()
 
 
-def _shape(recipe: Sgd, n_features: int) -> tuple[int, ...]:
+def _shape(recipe: HasNetwork, n_features: int) -> tuple[int, ...]:
     channels, height, width = recipe.image
-    if not recipe.is_image:
+    if not channels:
         return (n_features,)
     if channels * height * width != n_features:
         raise TaskFileError(

@@ -31,7 +31,8 @@ ADVICE = "raise recipe.l2: the normal equations are singular to working precisio
 class RidgeSolver:
     """Ridge on any subset of units: min over (W, b) of sum |y - xW - b|^2 + l2 |W|^2.
 
-    The intercept b is not penalised. The empty subset's model has W = 0 and b = 0.
+    The intercept b is not penalised; without ``has_intercept`` it is 0 (recipe ``kernel``). The empty
+    subset's model has W = 0 and b = 0.
 
     Parameters
     ----------
@@ -51,8 +52,11 @@ class RidgeSolver:
         unit_of_row: Int64[Tensor, " n"],
         n_units: int,
         x_target: Float64[Tensor, "q d"],
+        *,
+        has_intercept: bool = True,
     ) -> None:
-        x_mean, self._y_mean = x_train.mean(dim=0), y_train.mean(dim=0)
+        self._centring = 1.0 if has_intercept else 0.0
+        x_mean, self._y_mean = x_train.mean(dim=0) * self._centring, y_train.mean(dim=0) * self._centring
         x, self._x_target = in_row_space(x_train - x_mean, x_target - x_mean)
         self._l2, self._d, self._c, self._n_units = recipe.l2, x.shape[1], y_train.shape[1], n_units
         self._z = torch.cat([x, y_train - self._y_mean, torch.ones_like(x[:, :1])], dim=1)
@@ -73,7 +77,7 @@ class RidgeSolver:
         n_tri = d * (d + 1) // 2
         xy = sums[:, n_tri : n_tri + d * c].reshape(-1, d, c)
         x, y, n = sums[:, -(d + c + 1) :].split([d, c, 1], dim=1)
-        x_mean, y_mean = x / n.clamp(min=1), y / n.clamp(min=1)
+        x_mean, y_mean = self._centring * x / n.clamp(min=1), self._centring * y / n.clamp(min=1)
         covariance = torch.baddbmm(
             sums.index_select(1, self._square).reshape(-1, d, d), x.unsqueeze(2), x_mean.unsqueeze(1), alpha=-1
         )

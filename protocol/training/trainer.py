@@ -17,10 +17,11 @@ from torch import Tensor
 
 from protocol.errors import InternalError, TrainingError
 from protocol.numerics import Exact
-from protocol.recipes import Logistic, Ridge, Sgd, Sklearn
+from protocol.recipes import Kernel, Logistic, Ridge, Sgd, Sklearn
 from protocol.task import Task
 from protocol.training.datasets import Dataset
 from protocol.training.exact import ExactSolver
+from protocol.training.kernels import KernelSolver
 from protocol.training.logistic import LogisticSolver
 from protocol.training.losses import coded
 from protocol.training.networks import OwnFactory
@@ -215,6 +216,11 @@ class Trainer:
             case Logistic():
                 return _unique(
                     LogisticSolver(recipe, x_train, labels, n_classes, unit_of_row, task.n_units, x_target, task.p)
+                )
+            case Kernel():
+                n_units, p = task.n_units, task.p
+                return _unique(
+                    KernelSolver(recipe, x_train, labels, n_classes, unit_of_row, n_units, x_target, p, factory)
                 )
             case Sgd() if isinstance(task.numerics, Exact):
                 return _seeded(ExactSolver(recipe, task.numerics, x_train, labels, n_classes, unit_of_row, x_target))
