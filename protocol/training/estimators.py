@@ -84,9 +84,11 @@ def maker(recipe: Sklearn) -> Maker:
         )
     found = _maker(recipe.tree)
     try:
-        made = found(0)
-        fits = is_regressor(made) if recipe.reading is Reading.PREDICTION else is_classifier(made)
-        has = hasattr(made, METHOD[recipe.reading])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a version that is named is meant, with all that it deprecates
+            made = found(0)
+            fits = is_regressor(made) if recipe.reading is Reading.PREDICTION else is_classifier(made)
+            has = hasattr(made, METHOD[recipe.reading])
     except Exception as error:
         raise TaskFileError(f"{KEY}: expected values that {recipe.tree.name} takes, got {said(error)}") from error
     _check_reading(recipe, fits=fits, has=has)
@@ -95,7 +97,7 @@ def maker(recipe: Sklearn) -> Maker:
 
 def said(error: BaseException) -> str:
     """Return what an error says, on one line and not too long."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(f"{type(error).__name__}: {error}".split())
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 
