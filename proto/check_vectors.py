@@ -1,8 +1,8 @@
-"""Check proto/vectors/*.json against the second implementation in proto/reference.py.
+"""Check proto/vectors/*.json against the second implementation, proto/reference.py and reference_exact.py.
 
     python proto/check_vectors.py [FOLDER]
 
-Imports nothing of this project but that: the standard library and ``cryptography`` suffice.
+Imports nothing of this project but those: the standard library and ``cryptography`` suffice.
 Section numbers are SPEC.md's. Ends with status 1 and a line for each case that is not as it
 should be.
 """
@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import reference as ref
+import reference_exact
 from reference import Json, WrongVectorError, require, same
 
 # ------------------------------------------------------------------- section 6: order
@@ -210,6 +211,11 @@ def check_training(case: Json) -> None:
         same(case[name], want, name)
 
 
+def check_exact(case: Json) -> None:
+    found = [[struct.pack(">d", score).hex() for score in row] for row in reference_exact.scores(case)]
+    same(case["scores"], found, "scores")
+
+
 def check_tree(case: Json) -> None:
     leaves = [bytes.fromhex(leaf) for leaf in case["leaves"]]
     same(case["root"], ref.tree_root(leaves).hex(), "root")
@@ -241,6 +247,7 @@ CHECKS: dict[str, Callable[[Json], None]] = {
     "claims.json": check_claim,
     "digests.json": check_digest,
     "encodings.json": check_encoding,
+    "exact.json": check_exact,
     "sampling.json": check_sampling,
     "sessions.json": check_session,
     "tasks.json": check_task,

@@ -11,6 +11,7 @@ number in JSON stands for the one double nearest to it.
 from __future__ import annotations
 
 import json
+import struct
 import sys
 from dataclasses import fields, is_dataclass, replace
 from enum import Enum
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from protocol.certificate.terms import Across, Assurance, Method, Terms
 from protocol.claim import Claim, Figures
@@ -83,6 +85,7 @@ from protocol.task import (
     UnitKind,
     Units,
 )
+from protocol.training.exact import ExactSolver
 from protocol.wire.chunks import claim_to_bytes
 
 PROVER_KEY = bytes(range(32))
@@ -349,6 +352,54 @@ def sklearn_task() -> Task:
     return replace(contributors_task(), recipe=recipe)
 
 
+def exact_trainings() -> list[dict[str, Any]]:
+    """Return exact trainings with their scores, to the bit: SPEC 12."""
+    perceptron = replace(_exact_recipe(), widths=(3,), schedule=Schedule.LINEAR)
+    cnn = replace(
+        _exact_recipe(), factory=Factory.CNN, widths=(2, 3), image=(1, 4, 5), flips=True, crop_padding=1,
+        learning_rate=0.75,
+    )  # fmt: skip
+    whole = replace(cnn, widths=(3,), image=(2, 3, 3), flips=False, crop_padding=0, loss=Loss.SQUARED)
+    numerics = Exact(weight_bits=12, activation_bits=20, gradient_bits=12)  # few enough to show in the scores
+    return [
+        _exact_case(perceptron, numerics, 3, 4),
+        _exact_case(replace(perceptron, loss=Loss.SQUARED), numerics, 0, 5),
+        _exact_case(cnn, numerics, 2, 20),
+        _exact_case(whole, numerics, 3, 18),
+    ]
+
+
+def _exact_recipe() -> Sgd:
+    return Sgd(
+        factory=Factory.MLP, factory_digest=b"", widths=(), image=(0, 0, 0), loss=Loss.SQUARED_HINGE,
+        optimiser=Optimiser.MOMENTUM, learning_rate=0.25, momentum=0.875, beta1=0.0, beta2=0.0, epsilon=0.0,
+        weight_decay=2.0**-6, schedule=Schedule.CONSTANT, warmup_steps=2, epochs=2, batch_size=4,
+        precision=Precision.FP32, flips=False, crop_padding=0,
+    )  # fmt: skip
+
+
+def _exact_case(recipe: Sgd, numerics: Exact, n_classes: int, n_features: int) -> dict[str, Any]:
+    data_seed, seed, inside = 7, 2**40 + n_features, [1, 1, 0, 1, 1, 1, 0]
+    n = len(inside)
+    x = np.stack([initial_weights(data_seed, i, n_features) for i in range(n)])
+    labels = np.arange(n) % n_classes if n_classes else 8.0 * x[:, 0] + x[:, -1]
+    rows = torch.from_numpy(x)
+    solver = ExactSolver(recipe, numerics, rows, torch.from_numpy(labels), n_classes, torch.arange(n), rows)
+    subsets = torch.tensor([inside], dtype=torch.bool)
+    scores = solver.scores(subsets, np.array([seed], dtype=np.int64))[0].tolist()
+    kept = (
+        "factory", "widths", "image", "loss", "learning_rate", "momentum", "weight_decay", "schedule", "warmup_steps",
+        "epochs", "batch_size", "flips", "crop_padding",
+    )  # fmt: skip
+    return {
+        "scores": [[struct.pack(">d", score).hex() for score in row] for row in scores],
+        "recipe": {key: value for key, value in plain(recipe).items() if key in kept},
+        "numerics": {key: getattr(numerics, key) for key in ("weight_bits", "activation_bits", "gradient_bits")},
+        "n_classes": n_classes, "n_rows": n, "n_features": n_features, "data_seed": data_seed, "training_seed": seed,
+        "inside": inside,
+    }  # fmt: skip
+
+
 def trees() -> list[dict[str, Any]]:
     """Return Merkle trees with every path: SPEC 4."""
     cases = []
@@ -551,6 +602,7 @@ FILES = {
     "sampling.json": sampling,
     "choices.json": choices,
     "training.json": training,
+    "exact.json": exact_trainings,
     "trees.json": trees,
     "tasks.json": tasks,
     "claims.json": claims,

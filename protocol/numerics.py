@@ -11,11 +11,13 @@ Formats of ``exact``; a number is a multiple of its step and saturates at its ra
     number      range   step
     weight      2^3     2^(3 - weight_bits)
     activation  2^8     2^(8 - activation_bits)     inputs and scores, too
-    slope       2^2     2^(2 - gradient_bits)       of the loss in a layer's sums
+    slope       2^2     2^(2 - gradient_bits)       of the loss in a layer's sums; in those of a convolution
+                                                    whose map has P pixels both are 2^-floor(log2 P) of it
     velocity    proved  2^-22                       never saturates
 
 Rounding is half to even. Momentum is rounded to 1/256, rates and weight decay to 10 significant
-bits, a row's share of its batch to 2^-20. :func:`proof` lists the sums and their bits.
+bits, a row's share of its batch to 2^-20, a pixel's of the image to 20 significant bits. :func:`proof`
+lists the sums and their bits.
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ from protocol.recipes import Factory, Loss, Optimiser, Precision, Recipe, Schedu
 
 SIGNIFICANT_BITS = 53
 WEIGHT_RANGE_BITS, ACTIVATION_RANGE_BITS, SLOPE_RANGE_BITS = 3, 8, 2
-VELOCITY_STEP_BITS, MOMENTUM_BITS, RATE_BITS, SHARE_BITS = 22, 8, 10, 20
+VELOCITY_STEP_BITS, MOMENTUM_BITS, RATE_BITS, SHARE_BITS, MEAN_BITS = 22, 8, 10, 20, 20
+
+MOST_GIVEN_UP = 8
+"""Bits of each kind that :func:`widest` may take from the default: with fewer, training is not what it was."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +100,7 @@ def check_exact(recipe: Recipe, numerics: Exact, *, standard_scaling: bool) -> N
     if not isinstance(recipe, Sgd):
         return
     forms = (
-        (recipe.factory is Factory.MLP, "recipe.factory", "mlp", recipe.factory.value),
+        (recipe.factory in (Factory.MLP, Factory.CNN), "recipe.factory", "mlp or cnn", recipe.factory.value),
         (recipe.loss is not Loss.CROSS_ENTROPY, "recipe.loss", "squared or squared-hinge", recipe.loss.value),
         (recipe.optimiser is Optimiser.MOMENTUM, "recipe.optimiser", "momentum", recipe.optimiser.value),
         (recipe.schedule is not Schedule.COSINE, "recipe.schedule", "constant or linear", recipe.schedule.value),
@@ -119,37 +124,135 @@ def check_sums(recipe: Sgd, numerics: Exact, *, n_features: int, n_outputs: int,
         )
 
 
+def widest(recipe: Sgd, *, n_features: int, n_outputs: int, n_averaged: int = 1) -> Exact:
+    """Return the profile nearest to the default, and no wider, whose sums stay within 53 bits.
+
+    The fewest bits are given up, spread as evenly as they can be, the gradient's first. Where giving up
+    ``MOST_GIVEN_UP`` of each is not enough, the default comes back, for ``check_sums`` to refuse by
+    name. Arguments as ``proof``'s.
+    """
+    default, losses = Exact(), itertools.product(range(MOST_GIVEN_UP + 1), repeat=3)
+    for gradient, activation, weight in sorted(losses, key=lambda lost: (sum(lost), max(lost), lost[::-1])):
+        numerics = Exact(
+            weight_bits=default.weight_bits - weight,
+            activation_bits=default.activation_bits - activation,
+            gradient_bits=default.gradient_bits - gradient,
+        )
+        sums = proof(recipe, numerics, n_features=n_features, n_outputs=n_outputs, n_averaged=n_averaged)
+        if all(made.bits <= SIGNIFICANT_BITS for made in sums):
+            return numerics
+    return default
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convolution:
+    """A 3x3 convolution of factory ``cnn``, its channels, and its map, in pixels; ``pools`` where 2x2 means precede."""
+
+    layer: int
+    inputs: int
+    outputs: int
+    height: int
+    width: int
+    pools: bool
+
+    @property
+    def positions(self) -> int:
+        """P, the pixels of its map."""
+        return self.height * self.width
+
+    @property
+    def finer_bits(self) -> int:
+        """floor(log2 P): by how much its slopes' step and range are finer than a dense layer's."""
+        return self.positions.bit_length() - 1
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"layer {self.layer} ({self.inputs} to {self.outputs} channels of {self.height} x {self.width})"
+
+
+def convolutions(recipe: Sgd) -> tuple[Convolution, ...]:
+    """Return the convolutions of a recipe of factory ``cnn``, in their order."""
+    inputs, height, width = recipe.image
+    found: list[Convolution] = []
+    for layer, outputs in enumerate(recipe.widths, start=1):
+        pools = layer > 1 and min(height, width) >= 2
+        if pools:
+            height, width = height // 2, width // 2
+        found.append(Convolution(layer=layer, inputs=inputs, outputs=outputs, height=height, width=width, pools=pools))
+        inputs = outputs
+    return tuple(found)
+
+
 def proof(recipe: Sgd, numerics: Exact, *, n_features: int, n_outputs: int, n_averaged: int = 1) -> list[Sum]:
     """Return every sum of training and scoring with its bits, from the shapes alone.
 
     Parameters
     ----------
+    n_features : of a row; not looked at for a ``cnn``, whose image is the recipe's.
     n_averaged : target rows that are averaged into one output, 1 where each is a target.
 
     Notes
     -----
     A sum of K products of p-bit and q-bit multiples is at most K 2^(p+q) multiples of the product of
-    their steps. A layer's forward sum has its bias for one term more. A velocity is at most the sum
-    of all slopes' products of a batch over 1 - momentum; it is kept to 2^-22, so that momentum times
-    it is a multiple of 2^-30.
+    their steps. A layer's forward sum has its bias for one term more. A slope goes back through a
+    convolution by 9 overlapping sums over its outputs. A velocity is at most the sum of all slopes'
+    products of a batch over 1 - momentum, with a bit for weight decay and roundings; it is kept to 2^-22,
+    so that momentum times it is a multiple of 2^-30. To that a dense layer's gradient is added as it
+    is, a convolution's rounded to 2^-22.
     """
+    if recipe.factory is Factory.CNN:
+        sums = _of_convolutions(recipe, numerics)
+        last = f"layer {len(recipe.widths) + 1} ({recipe.widths[-1]} to {n_outputs})"
+        sums += [*_moves(recipe, numerics, last), *_dense(last, numerics, recipe.widths[-1], n_outputs)]
+    else:
+        sums = _moves(recipe, numerics, "every layer")
+        for layer, (inputs, outputs) in enumerate(itertools.pairwise([n_features, *recipe.widths, n_outputs])):
+            both = _dense(f"layer {layer + 1} ({inputs} to {outputs})", numerics, inputs, outputs)
+            sums += both if layer else both[:1]
+    read = 2 * (numerics.activation_bits + 1) + math.log2(n_outputs) + math.log2(n_averaged)
+    return [*sums, Sum(what="the squared losses of the target rows", bits=read)]
+
+
+def _dense(where: str, numerics: Exact, inputs: int, outputs: int) -> list[Sum]:
     qw, qa, qg = numerics.weight_bits, numerics.activation_bits, numerics.gradient_bits
-    widths = [n_features, *recipe.widths, n_outputs]
-    step = max(VELOCITY_STEP_BITS + MOMENTUM_BITS, qg - SLOPE_RANGE_BITS + qa - ACTIVATION_RANGE_BITS)
+    return [
+        Sum(what=f"{where}, forwards", bits=qw + qa + math.log2(inputs + 1)),
+        Sum(what=f"{where}, backwards", bits=qw + qg + math.log2(outputs)),
+    ]
+
+
+def _of_convolutions(recipe: Sgd, numerics: Exact) -> list[Sum]:
+    qw, qa, qg = numerics.weight_bits, numerics.activation_bits, numerics.gradient_bits
+    sums: list[Sum] = []
+    for made in convolutions(recipe):
+        sums += _moves(recipe, numerics, made.name, made)
+        sums.append(Sum(what=f"{made.name}, forwards", bits=qw + qa + math.log2(9 * made.inputs + 1)))
+        if made.layer > 1:
+            sums.append(Sum(what=f"{made.name}, backwards", bits=qw + qg + math.log2(9 * made.outputs)))
+        terms = recipe.batch_size * made.positions
+        sums.append(Sum(what=f"{made.name}, gradient", bits=qg + qa + math.log2(terms)))
+    where = f"the mean over {made.height} x {made.width}"
+    return [
+        *sums,
+        Sum(what=f"{where}, times a pixel's share", bits=qa + math.log2(made.positions) + MEAN_BITS),
+        Sum(what=f"{where}, its slopes", bits=qg + MEAN_BITS),
+    ]
+
+
+def _moves(recipe: Sgd, numerics: Exact, where: str, convolution: Convolution | None = None) -> list[Sum]:
+    """Return the sums of velocities and steps; a convolution's have slopes of many positions, each so much smaller."""
     growth = math.log2(1 / (1 - momentum_of(recipe)))
     velocity = SLOPE_RANGE_BITS + ACTIVATION_RANGE_BITS + math.log2(recipe.batch_size) + growth
-    sums = [
-        Sum(what="the velocity of every layer, from a batch's gradient", bits=velocity + 1 + step),
-        Sum(what="a step, rate times velocity", bits=velocity + 1 + VELOCITY_STEP_BITS + RATE_BITS),
+    dense = numerics.gradient_bits - SLOPE_RANGE_BITS + numerics.activation_bits - ACTIVATION_RANGE_BITS
+    step = max(VELOCITY_STEP_BITS + MOMENTUM_BITS, dense)
+    if convolution is not None:
+        velocity += math.log2(convolution.positions) - convolution.finer_bits
+        step = VELOCITY_STEP_BITS + MOMENTUM_BITS
+    return [
+        Sum(what=f"the velocity of {where}, from a batch's gradient", bits=velocity + 1 + step),
+        Sum(what=f"a step of {where}, rate times velocity", bits=velocity + 1 + VELOCITY_STEP_BITS + RATE_BITS),
     ]
-    for layer, (inputs, outputs) in enumerate(itertools.pairwise(widths), start=1):
-        where = f"layer {layer} ({inputs} to {outputs})"
-        sums.append(Sum(what=f"{where}, forwards", bits=qw + qa + math.log2(inputs + 1)))
-        if layer > 1:
-            sums.append(Sum(what=f"{where}, backwards", bits=qw + qg + math.log2(outputs)))
-    read = 2 * (qa + 1) + math.log2(n_outputs) + math.log2(n_averaged)
-    sums.append(Sum(what="the squared losses of the target rows", bits=read))
-    return sums
 
 
 def momentum_of(recipe: Sgd) -> float:
@@ -160,5 +263,14 @@ def momentum_of(recipe: Sgd) -> float:
 
 def rate_of(rate: float) -> float:
     """Return a rate as the exact profile has it: of 10 significant bits."""
-    fraction, exponent = math.frexp(rate)
-    return math.ldexp(round(math.ldexp(fraction, RATE_BITS)), exponent - RATE_BITS)
+    return _significant(rate, RATE_BITS)
+
+
+def mean_share(positions: int) -> float:
+    """Return what a pixel weighs in the mean over an image: 1 / positions, of 20 significant bits."""
+    return _significant(1 / positions, MEAN_BITS)
+
+
+def _significant(value: float, bits: int) -> float:
+    fraction, exponent = math.frexp(value)
+    return math.ldexp(round(math.ldexp(fraction, bits)), exponent - bits)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 
 def augmented(
-    images: Float32[Tensor, "k c h w"], moves: Int64[Tensor, "k 3"], padding: int
-) -> Float32[Tensor, "k c h w"]:
+    images: Float[Tensor, "k c h w"], moves: Int64[Tensor, "k 3"], padding: int
+) -> Float[Tensor, "k c h w"]:
     """Return images of the same size.
 
     Parameters
