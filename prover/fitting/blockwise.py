@@ -109,16 +109,20 @@ def _cut(design: Design, y: Float64[Tensor, "n t"], held: slice) -> _Split:
 
 
 def _walk(splits: Sequence[_Split], spread_: Spread, solver: Solver, on_progress: Progress) -> _Tried:
-    """Return the penalty of least gap, walking down the path until it has risen."""
-    best: _Tried | None = None
-    paths = [solver.path(split.train, split.y) for split in splits]
-    for step, coefficients in enumerate(zip(*paths, strict=False)):  # one that cannot go on ends the walk
-        tried = _tried(step, splits, coefficients, spread_)
-        on_progress(step + 1, len(solver.penalties))
-        if best is None or tried.gap < best.gap:
-            best = tried
-        elif step - best.step >= solver.patience:
-            break
+    """Return the penalty of least gap, walking down the path until it has risen or the path cannot go on."""
+    best, step = None, -1
+    paths = zip(*(solver.path(split.train, split.y) for split in splits), strict=False)
+    try:
+        for step, coefficients in enumerate(paths):
+            tried = _tried(step, splits, coefficients, spread_)
+            on_progress(step + 1, len(solver.penalties))
+            if best is None or tried.gap < best.gap:
+                best = tried
+            elif step - best.step >= solver.patience:
+                break
+    except ArgumentError:
+        if best is None or best.step == step:  # else the gap has risen already, and what was found is good
+            raise
     if best is None:
         raise ArgumentError("fit: expected the first penalty to be solved, got no end: train more, or fit ridge")
     return best
