@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy
+import numpy as np
 import torch
 
 NO_PROGRAMS = {"digits_task", "processor_time", "simulated"}
@@ -26,7 +26,7 @@ def main() -> int:
     device = parser.parse_args().device
     here = Path(__file__).parent
     programs = {path.stem for path in here.glob("*.py") if not path.stem.startswith("_")} - NO_PROGRAMS | {"evidence"}
-    print(f"Python {platform.python_version()}, torch {torch.__version__}, numpy {numpy.__version__}", flush=True)
+    print(f"Python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}", flush=True)
     failed = 0
     for program in ON_A_DEVICE if device else sorted(programs):
         print(f"\n== {program}", flush=True)
