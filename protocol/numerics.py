@@ -87,10 +87,14 @@ Profile: TypeAlias = Numerics | Exact
 
 @dataclass(frozen=True, kw_only=True)
 class Sum:
-    """A sum that training makes in a matrix product, and the bits that it may need, sign apart."""
+    """A sum that training makes in a matrix product, and the bits that it may need, sign apart.
+
+    remedy : what makes it need fewer.
+    """
 
     what: str
     bits: float
+    remedy: str = "fewer weight_bits, activation_bits or gradient_bits"
 
 
 def check_exact(recipe: Recipe, numerics: Exact, *, standard_scaling: bool) -> None:
@@ -119,7 +123,7 @@ def check_sums(recipe: Sgd, numerics: Exact, *, n_features: int, n_outputs: int,
         require(
             made.bits <= SIGNIFICANT_BITS,
             "numerics",
-            f"sums within {SIGNIFICANT_BITS} bits (fewer weight_bits, activation_bits or gradient_bits)",
+            f"sums within {SIGNIFICANT_BITS} bits ({made.remedy})",
             f"{made.bits:.1f} bits in {made.what}",
         )
 
@@ -249,9 +253,13 @@ def _moves(recipe: Sgd, numerics: Exact, where: str, convolution: Convolution | 
     if convolution is not None:
         velocity += math.log2(convolution.positions) - convolution.finer_bits
         step = VELOCITY_STEP_BITS + MOMENTUM_BITS
+    least = VELOCITY_STEP_BITS + max(MOMENTUM_BITS, RATE_BITS)
+    fits = velocity + 1 + least <= SIGNIFICANT_BITS
+    remedy = Sum.remedy if fits else "a smaller recipe.batch_size or recipe.momentum"
+    moved = velocity + 1 + VELOCITY_STEP_BITS + RATE_BITS
     return [
-        Sum(what=f"the velocity of {where}, from a batch's gradient", bits=velocity + 1 + step),
-        Sum(what=f"a step of {where}, rate times velocity", bits=velocity + 1 + VELOCITY_STEP_BITS + RATE_BITS),
+        Sum(what=f"the velocity of {where}, from a batch's gradient", bits=velocity + 1 + step, remedy=remedy),
+        Sum(what=f"a step of {where}, rate times velocity", bits=moved, remedy=remedy),
     ]
 
 
