@@ -179,6 +179,8 @@ def _migrate(db: sqlite3.Connection, directory: Path, steps: Mapping[int, Sequen
 
 
 def _version(db: sqlite3.Connection, directory: Path) -> int:
+    if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:  # another prover is at making it
+        raise StoreError(f"store {directory}: expected a prover's store, found none; run prover train first")
     if db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
         raise StoreError(f"store {directory}: expected a prover's store, got another program's {DATABASE}")
     return int(db.execute("PRAGMA user_version").fetchone()[0])

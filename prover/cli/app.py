@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -19,10 +23,10 @@ from protocol.errors import ArgumentError, AttributionProofsError, InternalError
 EPILOG = (
     "Exit status: 0 done; 64 a wrong option, 65 a file that cannot be used, 69 no answer or address taken, 70 a bug, "
     "71 a training failed, 74 the disk refuses or another prover holds the store, 75 the budget does not reach, "
-    "130 Ctrl-C."
+    "130 Ctrl-C, 143 SIGTERM."
 )
 USAGE = ArgumentError.exit_status
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # what a shell says of processes that they end
 
 app = typer.Typer(
     name="prover",
@@ -32,6 +36,10 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: whatever Ctrl-C stops, it stops likewise."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -61,15 +69,33 @@ def command(body: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(body)
     def guarded(**options: object) -> None:
         try:
-            body(**options)
+            with _told_to_end():
+                body(**options)
         except AttributionProofsError as error:
             complain(f"error: {error}")
             raise typer.Exit(error.exit_status) from error
         except KeyboardInterrupt as error:
             complain("interrupted; what was saved is kept, and the same command goes on from there")
-            raise typer.Exit(INTERRUPTED) from error
+            raise typer.Exit(TERMINATED if isinstance(error, Terminated) else INTERRUPTED) from error
 
     return guarded
+
+
+@contextmanager
+def _told_to_end() -> Iterator[None]:
+    """Let SIGTERM raise ``Terminated`` in what is done within, so that workers, clusters and files are let go of."""
+    if threading.current_thread() is not threading.main_thread():  # which alone may have signals
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def complain(line: str) -> None:

@@ -38,6 +38,11 @@ OnDone: TypeAlias = Callable[[Done], None]
 class Engine(Protocol):
     """Trains the task's recipe on the subsets of a draw."""
 
+    @property
+    def n_workers(self) -> int:
+        """How many chunks train at once."""
+        ...
+
     def run(self, draw: Draw, evaluations: Int64[np.ndarray, " m"], on_done: OnDone) -> None:
         """Train on the numbered evaluations, telling ``on_done`` of each chunk as soon as it is finished.
 

@@ -39,6 +39,11 @@ class LocalEngine:
         self._turn = threading.Lock()
         self._size = ChunkSize(task)
 
+    @property
+    def n_workers(self) -> int:
+        """One: chunks of several runs take turns."""
+        return 1
+
     def run(self, draw: Draw, evaluations: Int64[np.ndarray, " m"], on_done: OnDone) -> None:
         """Train on the numbered evaluations; see :class:`prover.engines.Engine`."""
         n_done = 0

@@ -14,7 +14,9 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Self, TypeAlias
@@ -82,6 +84,11 @@ class ProcessEngine:
         self._crew.stop()
 
     @property
+    def n_workers(self) -> int:
+        """One for each device."""
+        return len(self.pids)
+
+    @property
     def pids(self) -> list[int]:
         """The workers' process numbers, in the devices' order."""
         return self._crew.pids
@@ -89,7 +96,7 @@ class ProcessEngine:
     def run(self, draw: Draw, evaluations: Int64[np.ndarray, " m"], on_done: OnDone) -> None:
         """Train on the numbered evaluations; see :class:`prover.engines.Engine`."""
         with self._turn:
-            dispatch(self._crew, len(self.pids), draw, evaluations, self._size, on_done)
+            dispatch(self._crew, self.n_workers, draw, evaluations, self._size, on_done)
 
 
 class _Errand:
@@ -110,7 +117,8 @@ class _Worker:
         self.errand = errand
         self.pipe, theirs = _CONTEXT.Pipe()
         self.process = _CONTEXT.Process(target=_work, args=(theirs, errand), daemon=True)
-        self.process.start()
+        with _without_interrupts():
+            self.process.start()
         theirs.close()  # so that its end of the pipe dies with it
         self.is_ready, self.is_busy = False, False
         self.ticket: int | None = None
@@ -200,9 +208,19 @@ class _Processes:
         return reported
 
 
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Let a process that is started here never hear of Ctrl-C: that is the driver's, which stops it."""
+    resource_tracker.ensure_running()  # started by the first worker otherwise, which lets Ctrl-C through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _work(pipe: Connection, errand: _Errand) -> None:
     """Be a worker: say whether training can begin, then train chunk after chunk until the pipe ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's, which stops us
     try:
         trainer = _started(pipe, errand)
         while trainer is not None:

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import threading
+from collections.abc import Iterator
 from types import ModuleType, TracebackType
 from typing import Any, Self
 
@@ -106,6 +108,11 @@ class RayEngine:
     ) -> None:
         self.close()
 
+    @property
+    def n_workers(self) -> int:
+        """How many the cluster had room for when it was reached, or as many as were asked for."""
+        return self._n_workers
+
     def close(self) -> None:
         """Leave the cluster, and stop it if it was started here."""
         if self._is_ours:
@@ -169,15 +176,26 @@ def _imported() -> ModuleType:
 def _connect(ray: ModuleType, address: str | None, n_cpus: int | None) -> None:
     quiet = {"configure_logging": False, "log_to_driver": False}
     if address is None:
-        ray.init(address="local", num_cpus=n_cpus, include_dashboard=False, **quiet)
+        with _own_signals():
+            ray.init(address="local", num_cpus=n_cpus, include_dashboard=False, **quiet)
         return
     if address != "auto":
         _require_answer(address)
     try:
-        ray.init(address=address, **quiet)
+        with _own_signals():
+            ray.init(address=address, **quiet)
     except (OSError, RuntimeError, ValueError, SystemExit, ray.exceptions.RayError) as error:  # it exits, after minutes
         hint = "if it asks for a token, RAY_AUTH_MODE=token has to be set here, too"
         raise _silent(address, f"{_line(error)}; {hint}") from error
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep what this program does on SIGTERM, where it does anything: Ray would end the process with status 15."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if callable(before) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 def _require_answer(address: str) -> None:

@@ -32,6 +32,8 @@ class GameEngine:
         self._fail_at, self._before_chunk = fail_at, before_chunk
         self.asked: list[int] = []
 
+    n_workers = 1
+
     def run(self, draw: Draw, evaluations: np.ndarray, on_done: OnDone) -> None:
         targets = self._task.targets
         for start in range(0, len(evaluations), self._chunk):
