@@ -38,7 +38,9 @@ TRAIN, CHECK = "train", "check"
 MAX_CLIPPED = 1e-3
 """Share of clipped outputs above which a run says so: past it the clipped function is visibly another one."""
 
-_HEADROOM = 1.02  # beyond the plan, so that noise in an estimate does not cost another fit
+HEADROOM = 1.02
+"""Trained beyond the plan, so that noise in an estimate does not cost another fit."""
+
 _MIN_GROWTH, _MAX_GROWTH = 1.1, 4.0  # a fit for fewer is not worth its time; a pilot's plan is not trusted further
 
 
@@ -83,6 +85,11 @@ def guessed_figures() -> Figures:
     return Figures(relative_gap=outlook.relative_gap, odd_residual=outlook.residual, r2=outlook.r2, n_retrainings=0)
 
 
+def pilot_size(n_units: int, method: Method) -> int:
+    """Return how many independent evaluations show what the rest will take: about half a unit's worth each."""
+    return max(n_units // 2, 5 * MIN_EVALUATIONS, method.least_evaluations(n_units))
+
+
 class Campaign:
     """One series of retrainings in a store.
 
@@ -123,7 +130,7 @@ class Campaign:
         """
         most = goal.max_retrainings // self._sides
         self._method.check_enough(most, self._task.n_units, self._sides)
-        n = min(max(self._pilot(), self._n_saved()), most)
+        n = min(max(pilot_size(self._task.n_units, self._method), self._n_saved()), most)
         while True:
             fitted = self._fit(n)
             reached = _is_reached(fitted, goal.gap)
@@ -154,17 +161,12 @@ class Campaign:
             self._store.add_campaign(self._purpose, draw)
         return draw
 
-    def _pilot(self) -> int:
-        """Return how many independent evaluations show what the rest will take: about half a unit's worth each."""
-        least = self._method.least_evaluations(self._task.n_units)
-        return max(self._task.n_units // 2, 5 * MIN_EVALUATIONS, least)
-
     def _n_saved(self) -> int:
         return self._store.n_done(self._purpose) // self._sides
 
     def _planned(self, fitted: Fit, gap: float) -> int:
         n = fitted.n_evaluations
-        return math.ceil(min(max(fitted.evaluations_for(gap) * _HEADROOM, n * _MIN_GROWTH), n * _MAX_GROWTH))
+        return math.ceil(min(max(fitted.evaluations_for(gap) * HEADROOM, n * _MIN_GROWTH), n * _MAX_GROWTH))
 
     def _fit(self, n: int) -> Fit:
         outputs = self._outputs(n)

@@ -5,6 +5,7 @@ Owns words and layout. Refuses to know where the numbers come from.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from protocol.task import Task
 from prover.calibration import Difference
 from prover.campaign import MAX_CLIPPED, TRAIN, Goal, Outcome
 from prover.fitting.heldout import Quality
+from prover.planning import Estimate, Expectation, Speed
 from prover.store import Store
 
 N_WORST = 5
@@ -67,6 +69,32 @@ def goal_line(outcome: Outcome, goal: Goal) -> str:
         f"the claim's own gap is above the goal of {goal.gap:g} and the budget is spent: "
         f"raise --max-retrainings above {goal.max_retrainings} to go on from here"
     )
+
+
+def speed_line(pace: Speed) -> str:
+    """Return what trainings take here."""
+    return f"{1000 * pace.each_s:,.3g} ms each, over {pace.n_timed:,} trainings; {pace.start_s:.1f} s to start"
+
+
+def plan_table(expectation: Expectation, estimates: Sequence[Estimate]) -> Table:
+    """Return what gaps are expected to take of one function."""
+    known = expectation.moments
+    title = f"{expectation.whence}; W_1 {known.signal:.2g}, noise {known.noise:.2g} of Var f"
+    table = Table(title=title, title_justify="left")
+    for column in ("relative gap", "retrainings", "left", "time", "store"):
+        table.add_column(column, justify="right")
+    for e in estimates:
+        n = f"{e.n:,}" if e.is_possible else "more than there can be"
+        table.add_row(f"{e.gap:g}", n, f"{e.n_left:,}", duration(e.seconds), f"{e.n_bytes / 1e6:,.1f} MB")
+    return table
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the unit that one reads it in."""
+    for unit, length in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.1f} {unit}"
+    return f"{seconds:.1f} s"
 
 
 def quality_table(quality: Quality, *, every: bool) -> Table:
