@@ -8,6 +8,11 @@ difference that this makes is what another order of additions could make. That h
 600 subsets of digits half moved by 4e-6, one in a hundred by 1e-3 and one by 0.03, where a rounding
 put a ReLU on its other side. So it takes hundreds of subsets, and the profile ``exact``, which has
 no tolerance and where any difference is a fault, is the better choice.
+
+An estimator of scikit-learn may be either, or a forest, which draws rows by their number and splits
+between equal values: another order of rows, or rows moved one by one, would be another forest, as
+they are on no other machine. So whole columns are moved, each by about the rounding of a sum of
+float64, which keeps equal values equal and their order as it is.
 """
 
 from __future__ import annotations
@@ -25,7 +30,7 @@ from jaxtyping import Float64
 
 from protocol.errors import TrainingError
 from protocol.numerics import Exact
-from protocol.recipes import Logistic, Sgd
+from protocol.recipes import Logistic, Sgd, Sklearn
 from protocol.sampling import Draw, pairs, seed_from_integer
 from protocol.task import Task
 from protocol.training import Dataset, Trainer, load
@@ -45,6 +50,7 @@ LEAST_TOLERANCE = 1e-9
 """As a share of the ranges' median width; its price in the gap is its square, about 1e-16 of Var f."""
 
 _ROUNDING = 2.0**-23
+_ROUNDING_OF_SUMS = 2.0**-48  # some thirty of float64's last places
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,7 +93,13 @@ def ways(task: Task, device: str) -> Mapping[str, Way]:
         found["on cuda"] = lambda trial: trial.outputs(device="cuda")
     if isinstance(task.numerics, Exact):
         return found
-    return found | dict(STEPS if isinstance(task.recipe, Sgd) else _OPTIMUM)
+    match task.recipe:
+        case Sgd():
+            return found | dict(STEPS)
+        case Sklearn():
+            return found | dict(_ESTIMATOR)
+        case _:
+            return found | dict(_OPTIMUM)
 
 
 def differences(
@@ -192,6 +204,15 @@ def _features_moved(trial: Trial) -> Float64[np.ndarray, "m t"]:
     return trial.outputs(dataset=dataclasses.replace(trial.dataset, x_train=x * (1 + _ROUNDING * moves)))
 
 
+def _columns_moved(trial: Trial) -> Float64[np.ndarray, "m t"]:
+    """Move every feature of all rows alike by up to a rounding of a sum, the same on every machine."""
+    dataset = trial.dataset
+    moves = np.random.default_rng(0).choice([-1.0, 1.0], size=dataset.x_train.shape[1])  # as in ``_features_moved``
+    factors = 1 + _ROUNDING_OF_SUMS * moves
+    moved = dataclasses.replace(dataset, x_train=dataset.x_train * factors, x_test=dataset.x_test * factors)
+    return trial.outputs(dataset=moved)
+
+
 _ANY: Mapping[str, Way] = {
     "in batches of 7": lambda trial: trial.outputs(batch_size=7),
     "one by one": lambda trial: trial.outputs(batch_size=1),
@@ -202,3 +223,4 @@ _OPTIMUM: dict[str, Way] = {
     "closer to the optimum": _closer_to_the_optimum,
 }
 STEPS: Mapping[str, Way] = {"with features moved by a rounding": _features_moved}
+_ESTIMATOR: Mapping[str, Way] = {"with columns moved by a rounding": _columns_moved}

@@ -13,6 +13,8 @@ from typing import Annotated
 import typer
 
 from protocol.task import ConstantColumns, Scaling, SeedPolicy, TargetKind, UnitKind
+from prover.estimator_choices import EstimatorChoices
+from prover.kernel_choices import KernelChoices
 from prover.network_choices import NetworkChoices
 
 BUNDLED = "sklearn:"
@@ -24,11 +26,13 @@ _DATA, _RECIPE, _TARGETS, _SUBSETS = "Data", "Recipe", "Targets", "Subsets and s
 class Choices:
     """What the user said; None where the default may decide.
 
-    data : ``sklearn:NAME`` or a file's path. recipe : ``ridge``, ``logistic`` or ``sgd``. p : strictly between 0 and 1.
+    data : ``sklearn:NAME`` or a file's path. recipe : a name of ``protocol.recipes``. p : strictly between 0 and 1.
     n_train : by default two thirds of the rows, at most 1,000. n_test : by default all the others.
-    l2 : by default 0.03 (ridge) or 0.001 (logistic) times n_train; 256 for ridge on the unscaled digits.
+    l2 : by default 0.03 (ridge) or 0.001 (logistic) times n_train; 256 for ridge on the unscaled digits; k(x, x)'s mean
+        (kernel).
     kind : by default margin, or prediction for a regression. n_targets : by default 200 test rows or all.
-    exact : whether answers are held to the bit. network : what sgd trains, and how.
+    exact : whether answers are held to the bit. kernel : of which kernel. network : what sgd trains, and how.
+    estimator : what sklearn fits.
     scaling : by default standard; none for digits, whose pixels share a unit, but with sgd; range where exact.
     constant_columns : by default dropped from a bundled set, refused in a file.
     """
@@ -72,11 +76,14 @@ class Choices:
             help="By default dropped from bundled sets, refused in files.", show_default=False, rich_help_panel=_DATA
         ),
     ] = None
-    recipe: Annotated[str, typer.Option(help="ridge, logistic or sgd.", rich_help_panel=_RECIPE)] = "ridge"
+    recipe: Annotated[str, typer.Option(help="ridge, logistic, kernel, sgd or sklearn.", rich_help_panel=_RECIPE)] = (
+        "ridge"
+    )
     l2: Annotated[
         float | None,
         typer.Option(
-            help="Penalty; by default 0.03 (ridge) or 0.001 (logistic) a training row, 256 for ridge on digits.",
+            help="Penalty; by default 0.03 (ridge) or 0.001 (logistic) a training row, 256 for ridge on digits, "
+            "the kernel's mean k(x, x) (kernel).",
             show_default=False,
             rich_help_panel=_RECIPE,
         ),
@@ -88,11 +95,13 @@ class Choices:
         bool,
         typer.Option(
             "--exact",
-            help="Arithmetic that is the same to the bit on every machine (sgd, mlp).",
+            help="Arithmetic that is the same to the bit on every machine (sgd, mlp or cnn).",
             rich_help_panel=_RECIPE,
         ),
     ] = False
+    kernel: KernelChoices = field(default_factory=KernelChoices)
     network: NetworkChoices = field(default_factory=NetworkChoices)
+    estimator: EstimatorChoices = field(default_factory=EstimatorChoices)
     kind: Annotated[
         TargetKind | None,
         typer.Option(

@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 
 from protocol.errors import ArgumentError
-from protocol.recipes import Logistic, Recipe, Ridge, Sgd
+from protocol.recipes import Kernel, Logistic, Recipe, Ridge, Sgd, Sklearn
 from protocol.task import (
     ConstantColumns,
     Data,
@@ -63,7 +63,7 @@ def draft(choices: Choices) -> tuple[Task, Dataset]:
     task = Task(
         data=data,
         units=Units(kind=choices.units, n=dataset.n_units),
-        recipe=_recipe(choices, data),
+        recipe=_recipe(choices, data, dataset),
         targets=Targets(
             kind=kind,
             rows=tuple(range(n_rows)),
@@ -109,18 +109,26 @@ def _data(choices: Choices, table: Table, source: str) -> Data:
     )
 
 
-def _recipe(choices: Choices, data: Data) -> Recipe:
-    l2 = choices.l2
-    if choices.recipe == Sgd.name:
-        return choices.network.recipe(data.n_classes, exact=choices.exact)
-    if choices.recipe not in _L2_PER_ROW:
-        raise ArgumentError(f"--recipe: expected ridge, logistic or sgd, got {choices.recipe!r}")
-    if l2 is None:
-        unscaled_digits = data.source == DIGITS and data.scaling is Scaling.NONE and choices.recipe == Ridge.name
-        l2 = _DIGITS_L2 if unscaled_digits else _L2_PER_ROW[choices.recipe] * data.n_train
-    if choices.recipe == Ridge.name:
-        return Ridge(l2=l2)
-    return Logistic(l2=l2, gradient_tolerance=choices.gradient_tolerance)
+def _recipe(choices: Choices, data: Data, dataset: Dataset) -> Recipe:
+    match choices.recipe:
+        case Ridge.name:
+            return Ridge(l2=_penalty(choices, data))
+        case Logistic.name:
+            return Logistic(l2=_penalty(choices, data), gradient_tolerance=choices.gradient_tolerance)
+        case Kernel.name:
+            return choices.kernel.recipe(dataset.x_train, choices.l2, choices.network)
+        case Sgd.name:
+            return choices.network.recipe(data.n_classes, exact=choices.exact)
+        case Sklearn.name:
+            return choices.estimator.recipe(data.n_classes)
+    raise ArgumentError(f"--recipe: expected ridge, logistic, kernel, sgd or sklearn, got {choices.recipe!r}")
+
+
+def _penalty(choices: Choices, data: Data) -> float:
+    if choices.l2 is not None:
+        return choices.l2
+    unscaled_digits = data.source == DIGITS and data.scaling is Scaling.NONE and choices.recipe == Ridge.name
+    return _DIGITS_L2 if unscaled_digits else _L2_PER_ROW[choices.recipe] * data.n_train
 
 
 def _default_scaling(choices: Choices, source: str) -> Scaling:

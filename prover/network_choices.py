@@ -1,4 +1,4 @@
-"""From what the user of ``prover init --recipe sgd`` says to the recipe.
+"""From what the user of ``prover init --recipe sgd`` says to the recipe, and to the network of a tangent kernel.
 
 Owns its options and the defaults; as in ``prover.config``, whatever they settle is written into the task file.
 torch is imported when a factory is looked for, not before: ``--help`` reads this file.
@@ -6,19 +6,22 @@ torch is imported when a factory is looked for, not before: ``--help`` reads thi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from protocol.errors import ArgumentError
-from protocol.recipes import Factory, Loss, Optimiser, Precision, Schedule, Sgd
+from protocol.recipes import Factory, Loss, Network, Optimiser, Precision, Schedule, Sgd
 
 if TYPE_CHECKING:
     from protocol.training.networks import OwnFactory
 
-_PANEL = "Recipe sgd"
+_NETWORK, _PANEL = "Network (sgd, kernel ntk)", "Recipe sgd"
 _DEFAULT_WIDTHS = {Factory.MLP: (32,), Factory.CNN: (16, 32), Factory.RESNET9: (64,), Factory.CUSTOM: ()}
+_TANGENT_WIDTHS = (256,)
+"""A tangent kernel of few units depends on where they happen to begin."""
 _LEARNING_RATE = {Loss.CROSS_ENTROPY: 0.02, Loss.SQUARED: 0.005, Loss.SQUARED_HINGE: 0.005}
 _ADAMW_LEARNING_RATE = 1e-3
 _MOMENTUM, _BETA1, _BETA2, _EPSILON = 0.9, 0.9, 0.999, 1e-8
@@ -37,21 +40,19 @@ class NetworkChoices:
 
     factory: Annotated[
         str,
-        typer.Option(
-            help="Network of sgd: mlp, cnn, resnet9, or your own as package.module:function.", rich_help_panel=_PANEL
-        ),
+        typer.Option(help="mlp, cnn, resnet9, or your own as package.module:function.", rich_help_panel=_NETWORK),
     ] = "mlp"
     widths: Annotated[
         str,
         typer.Option(
             metavar="N,N",
-            help="Its hidden layers; by default 32 (mlp), 16,32 (cnn), 64 (resnet9).",
-            rich_help_panel=_PANEL,
+            help="Its hidden layers; by default 32 (mlp; 256 for ntk), 16,32 (cnn), 64 (resnet9).",
+            rich_help_panel=_NETWORK,
         ),
     ] = ""
     image: Annotated[
         str,
-        typer.Option(metavar="C,H,W", help="The image that a row spells out (cnn, resnet9).", rich_help_panel=_PANEL),
+        typer.Option(metavar="C,H,W", help="The image that a row spells out (cnn, resnet9).", rich_help_panel=_NETWORK),
     ] = ""
     loss: Annotated[
         Loss | None,
@@ -111,19 +112,15 @@ class NetworkChoices:
         ArgumentError
             An option that cannot be read, or a factory that is not there. TaskFileError: as ``protocol.recipes`` says.
         """
-        own, adamw = self.own, self.optimiser is Optimiser.ADAMW
-        factory = Factory.CUSTOM if own else _ours(self.factory)
+        network, adamw = self._network(_DEFAULT_WIDTHS, 0), self.optimiser is Optimiser.ADAMW
         loss = self.loss or (_default_loss(exact) if n_classes else Loss.SQUARED)
         rate = _ADAMW_LEARNING_RATE if adamw else _LEARNING_RATE[loss]
         momentum = (0.0 if adamw else _MOMENTUM) if self.momentum is None else self.momentum
-        image = _numbers("--image", self.image) if self.image else (0, 0, 0)
-        if len(image) != 3:
-            raise ArgumentError(f"--image: expected channels,height,width, got {self.image}")
         return Sgd(
-            factory=factory,
-            factory_digest=own.digest if own else b"",
-            widths=_numbers("--widths", self.widths) if self.widths else _DEFAULT_WIDTHS[factory],
-            image=(image[0], image[1], image[2]),
+            factory=network.factory,
+            factory_digest=network.factory_digest,
+            widths=network.widths,
+            image=network.image,
             loss=loss,
             optimiser=self.optimiser,
             learning_rate=rate if self.learning_rate is None else self.learning_rate,
@@ -139,6 +136,24 @@ class NetworkChoices:
             precision=self.precision,
             flips=self.flips,
             crop_padding=self.crop_padding,
+        )
+
+    def tangent(self, seed: int) -> Network:
+        """Return the network of a tangent kernel, its weights beginning where ``seed`` says; raises as ``recipe``."""
+        return self._network(_DEFAULT_WIDTHS | {Factory.MLP: _TANGENT_WIDTHS}, seed)
+
+    def _network(self, default_widths: Mapping[Factory, tuple[int, ...]], seed: int) -> Network:
+        own = self.own
+        factory = Factory.CUSTOM if own else _ours(self.factory)
+        image = _numbers("--image", self.image) if self.image else (0, 0, 0)
+        if len(image) != 3:
+            raise ArgumentError(f"--image: expected channels,height,width, got {self.image}")
+        return Network(
+            factory=factory,
+            factory_digest=own.digest if own else b"",
+            widths=_numbers("--widths", self.widths) if self.widths else default_widths[factory],
+            image=(image[0], image[1], image[2]),
+            seed=seed,
         )
 
 

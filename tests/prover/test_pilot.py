@@ -84,7 +84,7 @@ def test_contributors_are_units_where_a_column_says_who(tmp_path: Path) -> None:
         (Choices(data="sklearn:wine", n_train=100, n_test=100), DataError, "n_train \\+ n_test = 200 rows, got 178"),
         (Choices(data="sklearn:wine", n_targets=0), ArgumentError, "--n-targets: expected 1 to 60"),
         (Choices(data="sklearn:wine", n_targets=61), ArgumentError, "--n-targets: expected 1 to 60"),
-        (Choices(data="sklearn:wine", recipe="forest"), ArgumentError, "--recipe: expected ridge, logistic or sgd"),
+        (Choices(data="sklearn:wine", recipe="forest"), ArgumentError, "--recipe: expected ridge, logistic, kernel"),
         (Choices(data="sklearn:wine", l2=0.0), TaskFileError, "recipe.l2: expected a number above 0"),
         (Choices(data="sklearn:wine", kind=TargetKind.PROBABILITY), TaskFileError, "targets.kind: expected margin"),
         (Choices(data="sklearn:wine", units=UnitKind.CONTRIBUTOR), DataError, "expected a contributor for every row"),
