@@ -58,6 +58,7 @@ class Bars:
         )
         self._bars: dict[str, TaskID] = {}
         self._done: dict[str, int] = {}
+        self._now = ""
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -69,14 +70,19 @@ class Bars:
         self._progress.stop()
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """Show how far ``what`` has come; one that goes back begins anew."""
+        """Show how far ``what`` has come; one that goes back, or that another came between, begins anew.
+
+        Work takes turns: what gives way to another is at its end, however many steps it might have had.
+        """
+        if self._now != what and self._now in self._bars:
+            self._progress.update(self._bars[self._now], total=self._done[self._now])
         if what not in self._bars:
             self._bars[what] = self._progress.add_task(what, total=total, completed=done)
-        elif done < self._done[what]:
+        elif self._now != what or done < self._done[what]:  # or its rate would be over the time of others, too
             self._progress.reset(self._bars[what], total=total, completed=done)
         else:
             self._progress.update(self._bars[what], completed=done, total=total)
-        self._done[what] = done
+        self._now, self._done[what] = what, done
 
 
 class _Rate(ProgressColumn):
