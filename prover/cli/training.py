@@ -12,6 +12,7 @@ from protocol import taskfile
 from prover import inputs
 from prover.cli import options
 from prover.cli.app import complain, say
+from prover.fitting.method import Method
 from prover.progress import Bars
 
 
@@ -53,6 +54,7 @@ def train(
     data: options.DataFile = None,
     gap: Annotated[float, typer.Option(help="The claim's own relative gap to reach, mean over targets.")] = 0.005,
     max_retrainings: Annotated[int, typer.Option(help="Most trainings in all, saved ones included.")] = 100_000,
+    fit: Annotated[Method, typer.Option(help="How scores are fitted. Does not affect outputs.")] = Method.RIDGE,
     per_target: Annotated[bool, typer.Option("--per-target", help="Print the figures of every target.")] = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -70,7 +72,7 @@ def train(
         path = inputs.data_path(task, data, task_file, state)
         state.set_task(task, path)
         with opened(choice, task, path) as trains, Bars(shown=not quiet) as bars:
-            outcome = Campaign(state, task, trains, device=choice.fit_device, watch=bars).run(goal)
+            outcome = Campaign(state, task, trains, device=choice.fit_device, method=fit, watch=bars).run(goal)
         committed = claiming.commit(outcome.fit.claim, outcome.fit.figures, state.signing_key())
         state.save_claim(committed)
     Console(soft_wrap=True).print(report.quality_table(outcome.fit.quality, every=per_target))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -15,9 +16,10 @@ from protocol.errors import ArgumentError
 from protocol.sampling import Draw, pairs
 from prover.fitting import blockwise, conjugate, design, direct, lasso, packed
 from prover.fitting import fit as fitting
+from prover.fitting.blockwise import Solution, fit_blockwise
 from prover.fitting.design import Design
 from prover.fitting.fit import Fit, Method, fit
-from prover.fitting.heldout import Dense, gap_estimate, gap_shares
+from prover.fitting.heldout import Dense, gap_estimate, gap_shares, spread
 from prover.fitting.packed import PackedSubsets
 from tests.games import Polynomial, task_of
 
@@ -174,6 +176,43 @@ def test_a_path_ends_where_products_run_out(monkeypatch: pytest.MonkeyPatch) -> 
     assert conjugate.solve(lambda v: phi.T @ (phi @ v), moment, 8e-3, 1e-4) is None
 
 
+# -------------------------------------------------------------------------------------------- the walk
+
+
+class Planned:
+    """A solver whose coefficients are the best ones times given shares, and whose path then breaks off."""
+
+    patience = 2
+
+    def __init__(self, c: np.ndarray, shares: list[float]) -> None:
+        self._c, self._shares, self.penalties = torch.tensor(c), shares, tuple(range(9, 0, -1))
+
+    def path(self, design: Design, y: torch.Tensor) -> Iterator[torch.Tensor]:
+        yield from (share * self._c for share in self._shares)
+        raise ArgumentError("no memory for more")
+
+    def refit(self, design: Design, y: torch.Tensor, step: int, start: torch.Tensor, n_start: int) -> torch.Tensor:
+        return start
+
+
+def walked(shares: list[float]) -> Solution:
+    x, c = drawn(300, 20, seed=44), sparse(20, 1, 5, seed=45)
+    outputs = linear(x, c, 0.1, seed=46)
+    phi, y = Design(PackedSubsets.of(x), 0.5), torch.tensor(outputs[:, 0])
+    return fit_blockwise(phi, y, spread(outputs, 0.0), Planned(c, shares), lambda done, total: None)
+
+
+def test_the_walk_ends_when_the_gap_has_risen_as_often_as_the_solver_bears() -> None:
+    assert walked([0.5, 1.0, 0.9, 0.8, 1.0]).penalty == 8  # the last one is never asked for
+    assert walked([0.5, 0.4, 1.0, 0.9, 0.8]).penalty == 7  # one rise is borne
+
+
+def test_a_path_that_breaks_off_is_an_error_only_where_the_gap_was_still_falling() -> None:
+    assert walked([0.5, 1.0, 0.9]).penalty == 8
+    with pytest.raises(ArgumentError, match="no memory for more"):
+        walked([0.5, 1.0])
+
+
 # -------------------------------------------------------------------------------------------- ridge and least squares
 
 
@@ -295,8 +334,8 @@ def test_on_a_sparse_game_the_gap_of_lasso_is_far_below_that_of_ridge() -> None:
 
 
 @pytest.mark.parametrize("method", [Method.RIDGE, Method.LASSO])
-def test_the_penalty_chosen_is_that_of_least_gap_not_of_least_error(method: Method, at_size: None) -> None:
-    """Among the penalties of the path, none has a true gap far below the chosen one's."""
+def test_no_penalty_of_the_path_is_far_better_than_the_chosen_one(method: Method, at_size: None) -> None:
+    """And the chosen one is inside the path: its ends are far worse."""
     n, n_units = 300, 200
     x, c = drawn(n, n_units, seed=30), sparse(n_units, 8, 20, seed=31)
     outputs, task = linear(x, c, 1.0, seed=32), task_of(n_units, n_targets=8)
