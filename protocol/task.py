@@ -49,10 +49,11 @@ class Scaling(enum.Enum):
 
 
 class ConstantColumns(enum.Enum):
-    """What is done about features that take one value on all rows."""
+    """What is done about features that take one value on all rows; an image keeps its pixels."""
 
     REFUSE = "refuse"
     DROP = "drop"
+    KEEP = "keep"
 
 
 class UnitKind(enum.Enum):

@@ -54,7 +54,7 @@ class _Data(Section):
     n_train: Whole
     n_test: Whole
     split_seed: Whole
-    constant_columns: Annotated[Literal["refuse", "drop"], Field(description='"refuse" or "drop"')]
+    constant_columns: Annotated[Literal["refuse", "drop", "keep"], Field(description='"refuse", "drop" or "keep"')]
     scaling: Annotated[Literal["none", "standard", "range"], Field(description='"none", "standard" or "range"')]
 
 
@@ -151,7 +151,7 @@ def render(task: Task) -> str:
         f"n_train = {data.n_train}",
         f"n_test = {data.n_test}",
         f"split_seed = {data.split_seed}",
-        '# What to do about columns with one value on all rows: "refuse" or "drop".',
+        '# What to do about columns with one value on all rows: "refuse", "drop", or "keep", for images.',
         f'constant_columns = "{data.constant_columns.value}"',
         '# "none", "standard" (mean 0, variance 1) or "range" (within [-1, 1], by a power of two), from all training',
         "# rows, before any subset is taken.",

@@ -129,14 +129,14 @@ def split(table: Table, data: Data, kind: UnitKind) -> Dataset:
 
 def _varying(table: Table, data: Data) -> Float64[np.ndarray, "r d"]:
     constant = table.features.min(axis=0) == table.features.max(axis=0)
-    if not constant.any():
+    if not constant.any() or data.constant_columns is ConstantColumns.KEEP:
         return table.features
     if data.constant_columns is ConstantColumns.REFUSE:
         column = int(np.flatnonzero(constant)[0])
         raise DataError(
             f"data set {data.source!r}: expected columns that vary, got {table.features[0, column]} in every row of "
             f"{table.columns[column]!r} ({int(constant.sum())} such columns); "
-            'drop them or set data.constant_columns = "drop"'
+            'drop them, or set data.constant_columns = "drop", or "keep" for an image'
         )
     if constant.all():
         raise DataError(
@@ -162,7 +162,7 @@ def _ranged(
     # Halves first: the sum of two large numbers may overflow. A power of two divides without rounding.
     middle = x_train.min(axis=0) / 2 + x_train.max(axis=0) / 2
     most = np.abs(x_train - middle).max(axis=0)
-    fraction, exponent = np.frexp(np.maximum(most, np.finfo(np.float64).tiny))
+    fraction, exponent = np.frexp(np.where(most > 0, np.maximum(most, np.finfo(np.float64).tiny), 1.0))
     power = np.ldexp(1.0, exponent - (fraction == 0.5))
     return (x_train - middle) / power, (x_test - middle) / power
 

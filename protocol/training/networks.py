@@ -108,7 +108,7 @@ def _shape(recipe: HasNetwork, n_features: int) -> tuple[int, ...]:
     if channels * height * width != n_features:
         raise TaskFileError(
             f"recipe.image: expected {n_features} values, the features of a row, got {channels} x {height} x {width}; "
-            'keep constant columns and data.scaling = "none" or "standard" as they suit, or change the image'
+            'set data.constant_columns = "keep" where pixels never vary, or change the image'
         )
     return recipe.image
 

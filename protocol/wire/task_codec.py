@@ -29,6 +29,7 @@ from protocol.wire.recipe_codec import recipe_from_proto, recipe_to_proto
 _CONSTANT_COLUMNS = {
     ConstantColumns.REFUSE: pb.CONSTANT_COLUMNS_REFUSE,
     ConstantColumns.DROP: pb.CONSTANT_COLUMNS_DROP,
+    ConstantColumns.KEEP: pb.CONSTANT_COLUMNS_KEEP,
 }
 _SCALING = {
     Scaling.NONE: pb.SCALING_NONE,

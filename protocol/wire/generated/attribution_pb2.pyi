@@ -36,12 +36,14 @@ class _ConstantColumnsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Const
     CONSTANT_COLUMNS_UNSPECIFIED: _ConstantColumns.ValueType  # 0
     CONSTANT_COLUMNS_REFUSE: _ConstantColumns.ValueType  # 1
     CONSTANT_COLUMNS_DROP: _ConstantColumns.ValueType  # 2
+    CONSTANT_COLUMNS_KEEP: _ConstantColumns.ValueType  # 3
 
 class ConstantColumns(_ConstantColumns, metaclass=_ConstantColumnsEnumTypeWrapper): ...
 
 CONSTANT_COLUMNS_UNSPECIFIED: ConstantColumns.ValueType  # 0
 CONSTANT_COLUMNS_REFUSE: ConstantColumns.ValueType  # 1
 CONSTANT_COLUMNS_DROP: ConstantColumns.ValueType  # 2
+CONSTANT_COLUMNS_KEEP: ConstantColumns.ValueType  # 3
 Global___ConstantColumns: _TypeAlias = ConstantColumns  # noqa: Y015
 
 class _Scaling:

@@ -111,6 +111,24 @@ def test_a_column_constant_in_training_alone_is_kept_and_centred() -> None:
     assert np.isclose(dataset.x_test[0, -1], 9.0)
 
 
+def test_constant_columns_of_an_image_are_kept_and_no_scaling_divides_by_their_range() -> None:
+    table = _with_column(tasks.table(), np.full(60, 3.5))
+    for scaling, value in ((Scaling.NONE, 3.5), (Scaling.STANDARD, 0.0), (Scaling.RANGE, 0.0)):
+        dataset = split(
+            table, tasks.data_of(table, scaling=scaling, constant_columns=ConstantColumns.KEEP), UnitKind.ROW
+        )
+        assert set(dataset.x_train[:, -1]) | set(dataset.x_test[:, -1]) == {value}
+        assert dataset.x_train.shape[1] == 5
+
+
+def test_a_column_constant_in_training_alone_is_centred_by_its_range_too() -> None:
+    test_row = permutation(seed_from_integer("split", 7), 60)[40]
+    table = _with_column(tasks.table(), np.where(np.arange(60) == test_row, 9.25, 0.25))
+    dataset = split(table, tasks.data_of(table, scaling=Scaling.RANGE), UnitKind.ROW)
+    assert set(dataset.x_train[:, -1]) == {0.0}
+    assert dataset.x_test[0, -1] == 9.0
+
+
 def test_nothing_but_constant_columns_is_refused() -> None:
     table = dataclasses.replace(tasks.table(d=1), features=np.ones((60, 1)))
     with pytest.raises(DataError, match=r"expected a column that varies, got 1 constant columns"):

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from protocol.errors import TaskFileError
 from protocol.numerics import Exact, check_sums, convolutions, mean_share, proof, widest
-from protocol.recipes import Loss, Sgd
-from protocol.training import Dataset, Trainer
+from protocol.recipes import Loss, Schedule, Sgd
+from protocol.task import ConstantColumns, Scaling, Task, UnitKind
+from protocol.training import Dataset, Trainer, read_table, split
 from protocol.training.blocks import Blocks
 from protocol.training.exact import ExactSolver
 from protocol.training.exact_convolutions import ExactConvolutions
@@ -282,6 +283,27 @@ def test_where_no_profile_can_be_proposed_the_default_is_refused_by_name() -> No
     assert numerics == Exact()
     with pytest.raises(TaskFileError, match=r"bits in the velocity of layer 1 "):
         check_sums(recipe, numerics, n_features=32, n_outputs=3)
+
+
+@pytest.mark.slow
+def test_accuracy_on_digits_is_within_a_point_of_floating_point() -> None:
+    recipe = dataclasses.replace(CNN, image=(1, 8, 8), widths=(16, 32), epochs=20, batch_size=50, learning_rate=0.03)
+    recipe = dataclasses.replace(recipe, schedule=Schedule.LINEAR)  # steps that end small: a rounding is not amplified
+    task, dataset = digits(recipe)
+    subsets, seeds = tasks.subsets_of(1000, 8), np.zeros(8, dtype=np.int64)
+    floating = (Trainer(task, dataset).raw_outputs(subsets, seeds) > 0).mean()
+    numerics = widest(recipe, n_features=64, n_outputs=10)
+    integers = (Trainer(dataclasses.replace(task, numerics=numerics), dataset).raw_outputs(subsets, seeds) > 0).mean()
+    assert floating > 0.9
+    assert abs(integers - floating) < 0.01
+
+
+def digits(recipe: Sgd) -> tuple[Task, Dataset]:
+    """The digits as whole images, constant pixels and all."""
+    table = read_table("sklearn:digits")
+    changes = {"source": "sklearn:digits", "target_column": "", "constant_columns": ConstantColumns.KEEP}
+    data = tasks.data_of(table, 1000, 200, scaling=Scaling.RANGE, **changes)
+    return tasks.task_of(data, recipe), split(table, data, UnitKind.ROW)
 
 
 def test_a_pixels_share_is_of_20_bits() -> None:
