@@ -168,6 +168,14 @@ BAD = {
     "p of zero": (("init", *WINE, "--p", "0"), 64, "--p: expected a probability strictly between 0 and 1"),
     "too many rows": (("init", *WINE, "--n-train", "500"), 64, "--n-train: expected at most 177 of the 178 rows"),
     "empty test set": (("init", *WINE, "--n-test", "0"), 65, "the test set is empty"),
+    "unknown recipe": (("init", *WINE, "--recipe", "forest"), 64, "--recipe: expected ridge, logistic, kernel, sgd or"),
+    "unknown kernel": (("init", *WINE, "--recipe", "kernel", "--kernel", "cubic"), 64, "'cubic' is not one of"),
+    "no estimator": (("init", *WINE, "--recipe", "sklearn"), 64, "--estimator: expected one with --recipe sklearn"),
+    "code for an estimator": (
+        ("init", *WINE, "--recipe", "sklearn", "--estimator", "__import__('os').system('id')"),
+        65,
+        "recipe.estimator: expected Name(key=value, ...)",
+    ),
     "no such device": (("init", *WINE, "--device", "abacus"), 71, "device 'abacus'"),
     "no directory to write to": (("init", *WINE, "--out", "none/task.toml"), 74, "cannot be written"),
     "missing task file": (("train", "none.toml", "--store", "s"), 65, "none.toml: expected a task file, got none"),
@@ -308,9 +316,10 @@ def test_the_exit_statuses_in_the_help_are_those_of_the_errors() -> None:
     assert f"{cli.INTERRUPTED} Ctrl-C" in cli.EPILOG
 
 
-def test_help_loads_neither_torch_nor_grpc() -> None:
+@pytest.mark.parametrize("name", ["init", "train"])
+def test_help_loads_neither_torch_nor_grpc(name: str) -> None:
     code = (
-        "import sys; from prover.cli import run; assert run(['train', '--help']) == 0; "
+        f"import sys; from prover.cli import run; assert run([{name!r}, '--help']) == 0; "
         "print(sorted({'torch', 'sklearn', 'grpc', 'google'} & set(sys.modules)))"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
