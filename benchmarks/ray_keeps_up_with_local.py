@@ -5,8 +5,8 @@
 Digits, 1,000 training rows, 200 margins, uniform subsets; two workers of one thread on either side, each chunk kept by
 a callback, as a campaign's is. Perceptrons (24 ms of a core each) have little to move for their work; ridge (0.2 ms)
 has the most of all recipes, 1.6 kB of outputs each. Starting is reported apart: the engine, and its first training. A
-side is stopped before the other starts, since Ray's own processes take a share of the cores; sides alternate, and the
-share is that of the medians over rounds.
+side is stopped before the other starts; sides alternate, and the share is that of the medians over rounds. Ray's own
+processes take 0.04 of a core all the time, so on a machine that others use its share of processor time looks worse.
 """
 
 from __future__ import annotations
