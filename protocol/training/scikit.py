@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -97,6 +98,7 @@ class SklearnSolver:
             n_classes=n_classes,
             mean=0.0 if n_classes else float(dataset.y_train.mean()),
         )
+        self._pool: _Pool | None = None
         self._why = ""
 
     @property
@@ -115,7 +117,7 @@ class SklearnSolver:
         Raises
         ------
         TrainingError
-            A process was lost.
+            Processes were lost.
         """
         inside = subsets.cpu().numpy()
         states = (seeds % SEEDS).tolist()
@@ -126,20 +128,44 @@ class SklearnSolver:
         return torch.from_numpy(scores).to(subsets.device)
 
     def _shared_out(self, inside: Bool[np.ndarray, "m n"], states: list[int]) -> _Models:
-        """Train in other processes, which stay for the next batch and end with this one, or when idle for minutes."""
+        """Train in other processes, which end with this one, or when idle for minutes."""
         bounds = np.linspace(0, len(inside), min(SHARES * self._n_processes, len(inside)) + 1).astype(int).tolist()
         parts = [slice(a, b) for a, b in itertools.pairwise(bounds)]
         calls = [delayed(_train)(self._make, self._reading, self._rows, inside[part], states[part]) for part in parts]
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # that a daemonic process may have no others
-                done: list[_Models] = Parallel(n_jobs=self._n_processes, batch_size=1, pre_dispatch="all")(calls)
-        except RuntimeError as error:  # what a pool of processes raises when one is gone
-            raise TrainingError(
-                f"recipe sklearn: expected {self._n_processes} processes to train in, lost one ({said(error)[:120]}); "
-                "memory running out, as a rule: use fewer --threads"
-            ) from error
+        done = self._run(calls)
         return np.concatenate([scores for scores, _ in done]), next((why for _, why in done if why), "")
+
+    def _run(self, calls: list[Any]) -> list[_Models]:
+        """Return what the calls do, in their order; a pool that broke, or was ended by another's start, is renewed."""
+        lost = RuntimeError()
+        for _ in range(2):
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # that a daemonic process may have no others
+                    if self._pool is None:
+                        self._pool = _Pool(self._n_processes)
+                    return self._pool(calls)
+            except RuntimeError as error:
+                lost, self._pool = error, None
+        raise TrainingError(
+            f"recipe sklearn: expected {self._n_processes} processes to train in, lost one twice ({said(lost)[:120]}); "
+            "memory running out, as a rule: use fewer --threads"
+        ) from lost
+
+
+class _Pool:
+    """Processes that have the rows once, in memory that they share: joblib's, and left when this is no longer there.
+
+    One that is entered anew for every batch would leave a folder behind each time, to the end of the program.
+    """
+
+    def __init__(self, n_processes: int) -> None:
+        self._pool: Any = Parallel(n_jobs=n_processes, batch_size=1, pre_dispatch="all").__enter__()
+        weakref.finalize(self, self._pool.__exit__, None, None, None)
+
+    def __call__(self, calls: list[Any]) -> list[_Models]:
+        done: list[_Models] = self._pool(calls)
+        return done
 
 
 def _train(make: Maker, reading: Reading, rows: _Rows, inside: Bool[np.ndarray, "m n"], states: list[int]) -> _Models:
