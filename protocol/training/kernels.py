@@ -147,7 +147,7 @@ def _kernel(recipe: Kernel, x: Float64[Tensor, "r d"], n: int, own: OwnFactory |
         case KernelKind.LINEAR:
             kernel = x @ x[: n + 1].T
         case KernelKind.RBF:
-            kernel = _radial(x - x[:n].mean(dim=0), n + 1, recipe.gamma)
+            kernel = _radial(x - x[:n].mean(dim=0), n + 1, recipe.gamma)  # centred, so that few distances cancel
         case KernelKind.NTK:
             if recipe.network is None:
                 raise InternalError("a tangent kernel without a network")

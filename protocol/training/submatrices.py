@@ -23,7 +23,7 @@ from torch import Tensor
 BLOCK = 96  # rows; of 64, 96, 128 and 192 the fastest on two processors' cores
 MAX_BLOCKS = 32
 
-TILE_BYTES = {"cpu": 1 << 23, "cuda": 1 << 31}
+TILE_BYTES = {"cpu": 1 << 24, "cuda": 1 << 31}
 """What systems solved side by side take at most, though one always is: a processor's cache, or plenty.
 
 Does not affect outputs."""

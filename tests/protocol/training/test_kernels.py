@@ -204,6 +204,14 @@ def test_a_singular_subset_is_told_apart_from_its_neighbours() -> None:
     assert torch.isfinite(solutions[~failed]).all()
 
 
+def test_a_matrix_that_is_not_positive_definite_fails_and_its_neighbour_does_not() -> None:
+    matrix, right = spd(20)
+    matrix[3, 5] = matrix[5, 3] = 1e3 * matrix[3, 3]
+    inside = torch.ones(2, 20, dtype=torch.bool)
+    inside[1, 5] = False
+    assert submatrices.solve_submatrices(matrix, right, inside, 0.3)[1].tolist() == [True, False]
+
+
 @pytest.mark.parametrize(("recipe", "d"), [(LINEAR, 90), (RBF, 4), (NTK, 4)], ids=["linear", "rbf", "ntk"])
 def test_a_singular_kernel_names_the_subset_and_the_remedy(recipe: Kernel, d: int) -> None:
     task, dataset = tasks.made(dataclasses.replace(recipe, l2=1e-300), d=d)
@@ -258,16 +266,23 @@ def test_a_kernel_that_overflows_is_refused() -> None:
 # --- rbf
 
 
-@pytest.mark.parametrize("offset", [0.0, 1e6])
-@pytest.mark.parametrize("gamma", [1e-3, 1.0, 1e6])
-def test_rbf_keeps_its_digits_near_and_far_from_the_origin(offset: float, gamma: float) -> None:
-    """Two clusters far apart, each with rows 1e-3 apart: |x|^2 + |z|^2 - 2<x, z> alone would lose nine digits."""
-    rng = np.random.default_rng(0)
-    x = 2.0**-10 * rng.integers(-9, 10, size=(30, 4)) + offset
-    x[15:] += 2.0**14
-    expected = np.exp(-gamma * ((x[:, None] - x[None]) ** 2).sum(axis=2))
-    centred = torch.tensor(x - x[:1])
-    np.testing.assert_allclose(kernels._radial(centred, 30, gamma), expected, rtol=0, atol=1e-12)
+def test_squared_distances_keep_their_digits_between_neighbours_far_from_the_origin() -> None:
+    """Two clusters of rows about 1e-3 apart: |x|^2 + |z|^2 - 2<x, z> alone would lose thirteen digits in one."""
+    x = np.random.default_rng(0).normal(size=(30, 4)) * 1e-3
+    x[15:] += 1e4
+    expected = ((x[:, None] - x[None]) ** 2).sum(axis=2)
+    found = kernels._squared_distances(torch.tensor(x), torch.tensor(x)).numpy()
+    np.testing.assert_allclose(found, expected, rtol=2.0**-40, atol=0)
+    assert (found.diagonal() == 0).all()
+
+
+def test_rbf_does_not_mind_where_the_origin_is() -> None:
+    task, dataset = tasks.made(RBF)
+    sixteenths = {name: np.round(getattr(dataset, name) * 16) / 16 for name in ("x_train", "x_test")}
+    near = dataclasses.replace(dataset, **sixteenths)
+    far = dataclasses.replace(dataset, **{name: x + 2.0**30 for name, x in sixteenths.items()})
+    subsets = tasks.subsets_of(40, 3)
+    np.testing.assert_allclose(outputs_of(task, far, subsets), outputs_of(task, near, subsets), rtol=0, atol=1e-9)
 
 
 def test_rbf_is_the_same_in_blocks_of_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,6 +321,16 @@ def test_the_tangent_kernel_is_of_plain_gradients_in_any_parts(
     monkeypatch.setattr(tangent_kernel, "_ROWS", 2)
     in_parts = tangent_kernel.tangent_kernel(recipe, torch.tensor(x), 3, None)
     torch.testing.assert_close(in_parts, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("most", [1, 5, 24, 25, 1000])
+def test_parts_hold_every_weight_once_and_no_more_than_they_may(most: int) -> None:
+    weights = {"a": torch.zeros(4, 5), "b": torch.zeros(4), "c": torch.zeros(3, 1)}
+    parts = list(tangent_kernel._parts(weights, most))
+    seen = [[(piece.name, k) for piece in part for k in range(piece.start, piece.stop)] for part in parts]
+    assert max(len(numbers) for numbers in seen) <= most
+    every = [(name, k) for name, weight in weights.items() for k in range(weight.numel())]
+    assert [number for numbers in seen for number in numbers] == every
 
 
 def test_the_networks_seed_decides_its_kernel_and_the_training_seed_does_not() -> None:
