@@ -18,8 +18,6 @@ import numpy as np
 from jaxtyping import Float64
 from scipy import special
 
-from protocol.numerics import Exact
-from protocol.recipes import Sgd
 from protocol.sampling import Draw, pairs, seed_from_integer
 from protocol.task import TargetKind, Task
 from protocol.training import Dataset, Trainer
@@ -81,10 +79,9 @@ def propose(
         task=task, dataset=dataset, draw=draw, n=min(calibration.N_REPEATED, N_PILOT), device=device, factory=factory
     )
     differences = calibration.differences(trial, outputs[: trial.n], watch)
-    if isinstance(task.recipe, Sgd) and not isinstance(task.numerics, Exact):
-        # A rounding's effect has a heavy tail: few subsets would miss it.
+    if heavy_tailed := calibration.heavy_tailed(task):
         every = dataclasses.replace(trial, n=N_PILOT)
-        differences += calibration.differences(every, outputs, watch, calibration.STEPS)
+        differences += calibration.differences(every, outputs, watch, heavy_tailed)
     tolerance = calibration.tolerance(task, differences, float(np.median(hi - lo)))
     return Proposal(
         lo=lo,

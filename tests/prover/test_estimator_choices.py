@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from protocol.recipes import Reading, Sklearn
 from protocol.sampling import Draw, pairs, seed_from_integer
 from protocol.task import TargetKind
 from prover import calibration, pilot
-from prover.calibration import Trial, differences, ways
+from prover.calibration import Trial, differences, heavy_tailed, ways
 from prover.config import Choices, draft, settled
 from prover.engines.local import prepare
 from prover.estimator_choices import EstimatorChoices
@@ -92,13 +93,16 @@ def test_a_forest_goes_from_init_to_training(monkeypatch: pytest.MonkeyPatch) ->
     assert np.concatenate(outputs).shape == (4, 5)
 
 
-def test_a_rounding_of_a_column_is_felt_and_forests_ties_are_kept() -> None:
-    """Where a sum is in the estimator, it is moved; a forest of the same rows stays the same."""
-    for text, moves in (("LogisticRegression()", True), (FOREST, False)):
+def test_an_older_processor_adds_otherwise_and_grows_the_same_trees() -> None:
+    """Where linear algebra is in the estimator, its outputs move by roundings; trees stay the same to the bit."""
+    for text, moves in (("LogisticRegression()", True), ("HistGradientBoostingClassifier(max_iter=2)", False)):
         task, dataset = draft(replace(WINE, estimator=EstimatorChoices(estimator=text)))
         draw = Draw(seed=seed_from_integer("pilot", 0), design=pairs(4, complements=False))
         trial = Trial(task=task, dataset=dataset, draw=draw, n=4)
         (name,) = set(ways(task, "cpu")) - {"in batches of 7", "one by one", "on one thread", "on cuda"}
-        assert name == "with columns moved by a rounding"
-        (found,) = differences(trial, trial.outputs(), chosen={name: ways(task, "cpu")[name]})
-        assert (0 < found.largest < 1e-8) if moves else found.largest == 0
+        assert name == "as on an older processor"
+        (found,) = differences(trial, trial.outputs(), chosen=heavy_tailed(task))
+        if not moves:
+            assert found.largest == 0
+        elif platform.machine() == "x86_64":
+            assert 0 < found.largest < 1e-8
