@@ -9,6 +9,7 @@ Rules: an estimator that fails on a subset gives NaN there and the reason is kep
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import warnings
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float64, Int64
 from sklearn.utils.parallel import Parallel, delayed
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from protocol.errors import TrainingError
@@ -172,7 +173,7 @@ def _train(make: Maker, reading: Reading, rows: _Rows, inside: Bool[np.ndarray, 
     """Return the scores of a model per subset; runs in whichever process."""
     scores = np.full((len(inside), *rows.shape), np.nan)
     first = ""
-    with warnings.catch_warnings(), threadpool_limits(1):
+    with warnings.catch_warnings(), _threads().limit(limits=1):
         warnings.simplefilter("ignore")
         for i, (units, state) in enumerate(zip(inside, states, strict=True)):
             try:
@@ -184,6 +185,12 @@ def _train(make: Maker, reading: Reading, rows: _Rows, inside: Bool[np.ndarray, 
             else:
                 first = first or ("" if np.isfinite(scores[i]).all() else "the estimator gave no finite number")
     return scores, first
+
+
+@functools.cache
+def _threads() -> Any:
+    """Return what limits the threads of the libraries that this process has loaded; finding them takes a while."""
+    return ThreadpoolController()
 
 
 def _scores(
