@@ -30,7 +30,8 @@ class Choices:
     n_train : by default two thirds of the rows, at most 1,000. n_test : by default all the others.
     l2 : by default 0.03 (ridge) or 0.001 (logistic) times n_train; 256 for ridge on the unscaled digits; k(x, x)'s mean
         (kernel).
-    kind : by default margin, or prediction for a regression. n_targets : by default 200 test rows or all.
+    kind : by default margin; prediction for a regression; probability for an estimator that has it (sklearn).
+    n_targets : by default 200 test rows or all.
     exact : whether answers are held to the bit. kernel : of which kernel. network : what sgd trains, and how.
     estimator : what sklearn fits.
     scaling : by default standard; none for digits, whose pixels share a unit, but with sgd; range where exact.
@@ -106,7 +107,7 @@ class Choices:
         TargetKind | None,
         typer.Option(
             "--targets",
-            help="By default margin; prediction for a regression.",
+            help="By default margin; prediction for a regression; probability where an estimator has it (sklearn).",
             show_default=False,
             rich_help_panel=_TARGETS,
         ),

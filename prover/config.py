@@ -57,13 +57,14 @@ def draft(choices: Choices) -> tuple[Task, Dataset]:
     )
     data = _data(choices, table, choices.data if path is None else path.name)
     dataset = split(table, data, choices.units)
-    kind = choices.kind or (TargetKind.MARGIN if table.n_classes else TargetKind.PREDICTION)
+    recipe = _recipe(choices, data, dataset)
+    kind = choices.kind or _default_kind(recipe, table.n_classes)
     n_rows = _n_targets(choices, data.n_test)
     n_targets = 1 if choices.average else n_rows
     task = Task(
         data=data,
         units=Units(kind=choices.units, n=dataset.n_units),
-        recipe=_recipe(choices, data, dataset),
+        recipe=recipe,
         targets=Targets(
             kind=kind,
             rows=tuple(range(n_rows)),
@@ -135,6 +136,14 @@ def _default_scaling(choices: Choices, source: str) -> Scaling:
     if choices.exact:
         return Scaling.RANGE
     return Scaling.NONE if source == DIGITS and choices.recipe != Sgd.name else Scaling.STANDARD
+
+
+def _default_kind(recipe: Recipe, n_classes: int) -> TargetKind:
+    if not n_classes:
+        return TargetKind.PREDICTION
+    # A forest's probabilities are often 0: their logarithms end at a floor, and margins leap.
+    leaps = isinstance(recipe, Sklearn) and recipe.has_probabilities
+    return TargetKind.PROBABILITY if leaps else TargetKind.MARGIN
 
 
 def _n_targets(choices: Choices, n_test: int) -> int:
