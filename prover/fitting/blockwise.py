@@ -118,7 +118,7 @@ def _walk(splits: Sequence[_Split], spread_: Spread, solver: Solver, on_progress
             on_progress(step + 1, len(solver.penalties))
             if best is None or tried.gap < best.gap:
                 best = tried
-            elif step - best.step >= solver.patience:
+            elif step - best.step >= solver.patience(step):
                 break
     except ArgumentError:
         if best is None or best.step == step:  # else the gap has risen already, and what was found is good

@@ -32,11 +32,14 @@ from protocol.errors import ArgumentError
 from prover.fitting.design import Design
 
 MAX_GRAM_BYTES = 4 << 30
-N_PENALTIES = 21
-STEP = 2.0**-0.5
-"""From the penalty at which every score is 0 down to a 1024th of it."""
+PENALTIES = tuple(2.0 ** (-k / 2) for k in range(6)) + tuple(2.0 ** (-k / 4) for k in range(12, 41))
+"""Shares of the penalty at which every score is 0, to a 1024th: working sets grow faster the further down they are."""
 
-_SLACK = 3e-3  # a unit joins when its correlation is beyond alpha by this share: its score would be of that size
+EXACT, ROUGH = 3e-3, 0.1
+"""A unit joins when its correlation is beyond alpha by this share; its score would be about that share of alpha.
+
+Rough is for choosing a penalty: it takes one pass for most, and changes no gap that is worth comparing."""
+
 _JITTER = 1e-9  # added to a Gram's diagonal of 1, so that units that always come together do not make it singular
 _SOLVER_TOLERANCE = 1e-7  # of the duality gap, as a share of the explained sum of squares
 _MAX_SWEEPS = 20_000
@@ -52,6 +55,8 @@ def path(
     y: Float64[Tensor, "n t"],
     penalties: Sequence[float],
     start: Float64[Tensor, "n_units t"] | None = None,
+    *,
+    slack: float = EXACT,
 ) -> Iterator[Float64[Tensor, "n_units t"]]:
     """Yield the coefficients of each penalty in turn.
 
@@ -60,6 +65,7 @@ def path(
     y : shape (n, T), what is fitted, of mean 0.
     penalties : kappa, descending.
     start : coefficients near those of the first penalty.
+    slack : by which share of alpha units outside a working set may break the optimality condition.
 
     Raises
     ------
@@ -80,7 +86,7 @@ def path(
             for t, target in enumerate(work):
                 coefficients[:, t] = torch.from_numpy(target.solve(kappa * float(scale[t])))
             correlations = _correlations(design, moment, coefficients)
-            if not _join(work, correlations, kappa * (1 + _SLACK) * scale):
+            if not _join(work, correlations, kappa * (1 + slack) * scale):
                 break
         yield coefficients.clone()
 

@@ -20,6 +20,9 @@ PENALTIES_PER_UNIT = tuple(10.0 ** (k / 2) for k in range(-10, 5))
 """lambda / N along the path, 1e-5 to 1e2: noise from 1e-5 to 100 times W_1, in steps of sqrt(10)."""
 
 
+_CHEAP_STEPS = 7  # of LASSO: to an eighth of the penalty at which the first unit enters
+
+
 class Solver(Protocol):
     """One regression, its path of penalties tried from the largest down."""
 
@@ -28,9 +31,8 @@ class Solver(Protocol):
         """Return the penalties of the path, descending."""
         ...
 
-    @property
-    def patience(self) -> int:
-        """Return how many penalties in a row may be no better than the best before the walk ends."""
+    def patience(self, step: int) -> int:
+        """Return how many penalties in a row, up to that step, may be no better than the best before the walk ends."""
         ...
 
     def path(self, design: Design, y: Float64[Tensor, "n t"]) -> Iterator[Float[Tensor, "n_units t"]]:
@@ -53,7 +55,7 @@ def solver_for(method: Method, design: Design, y: Float64[Tensor, "n t"]) -> Sol
             return RidgeSolver((0.0,))
         case Method.LASSO:
             largest = lasso.largest_penalty(design, y)
-            return LassoSolver(tuple(largest * lasso.STEP**k for k in range(lasso.N_PENALTIES)))
+            return LassoSolver(tuple(largest * share for share in lasso.PENALTIES))
 
 
 class RidgeSolver:
@@ -62,10 +64,12 @@ class RidgeSolver:
     The best lambda is about v N / W_1 whatever n is (``prover.fitting.curve``), so all evaluations have that of a part.
     """
 
-    patience = 1  # the gap falls and then rises, and each step further down is dearer than all before
-
     def __init__(self, penalties: tuple[float, ...]) -> None:
         self.penalties = penalties
+
+    def patience(self, step: int) -> int:
+        """Return 1: the gap falls and then rises, and each step further down is dearer than the one before."""
+        return 1
 
     def path(self, design: Design, y: Float64[Tensor, "n t"]) -> Iterator[Float[Tensor, "n_units t"]]:
         """Yield each penalty's coefficients."""
@@ -89,14 +93,16 @@ class RidgeSolver:
 class LassoSolver:
     """LASSO: kappa, in units of each target's own root mean square."""
 
-    patience = 2  # among the first units to enter, one that is noise may come before one that is not
-
     def __init__(self, penalties: tuple[float, ...]) -> None:
         self.penalties = penalties
 
+    def patience(self, step: int) -> int:
+        """Return 3 at first, where steps are cheap and a noisy unit may enter before one that is not; then 1."""
+        return 3 if step < _CHEAP_STEPS else 1
+
     def path(self, design: Design, y: Float64[Tensor, "n t"]) -> Iterator[Float[Tensor, "n_units t"]]:
         """Yield each penalty's coefficients."""
-        return lasso.path(design, y, self.penalties)
+        return lasso.path(design, y, self.penalties, slack=lasso.ROUGH)
 
     def refit(
         self, design: Design, y: Float64[Tensor, "n t"], step: int, start: Float[Tensor, "n_units t"], n_start: int

@@ -182,14 +182,15 @@ def test_a_path_ends_where_products_run_out(monkeypatch: pytest.MonkeyPatch) -> 
 class Planned:
     """A solver whose coefficients are the best ones times given shares, and whose path then breaks off."""
 
-    patience = 2
-
     def __init__(self, c: np.ndarray, shares: list[float]) -> None:
         self._c, self._shares, self.penalties = torch.tensor(c), shares, tuple(range(9, 0, -1))
 
     def path(self, design: Design, y: torch.Tensor) -> Iterator[torch.Tensor]:
         yield from (share * self._c for share in self._shares)
         raise ArgumentError("no memory for more")
+
+    def patience(self, step: int) -> int:
+        return 2
 
     def refit(self, design: Design, y: torch.Tensor, step: int, start: torch.Tensor, n_start: int) -> torch.Tensor:
         return start
