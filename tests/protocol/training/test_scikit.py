@@ -6,7 +6,9 @@ import dataclasses
 import inspect
 import math
 import multiprocessing
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -34,7 +36,7 @@ from sklearn.svm import SVC
 from protocol.errors import TaskFileError, TrainingError
 from protocol.recipes import Reading, Sklearn
 from protocol.task import SeedPolicy, TargetKind, Task, UnitKind
-from protocol.training import Dataset, Trainer, read_table, split
+from protocol.training import Dataset, Trainer, read_table, scikit, split
 from protocol.training.estimators import DENIED, known, maker
 from tests.protocol.training import tasks
 
@@ -287,6 +289,42 @@ def test_a_failure_in_another_process_names_its_subset_and_says_why() -> None:
         outputs(task, dataset, subsets, np.arange(10, 18))
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no list of processes")
+@pytest.mark.usefixtures("two_threads")
+def test_a_process_that_is_lost_is_replaced() -> None:
+    task, dataset = world("DecisionTreeClassifier()")
+    trainer, subsets = Trainer(task, dataset), tasks.subsets_of(40, 9)
+    before = trainer.raw_outputs(subsets, tasks.seeds_of(subsets))
+    of_ours = f") S {os.getpid()} "
+    places = [place for place in Path("/proc").glob("[0-9]*/stat") if of_ours in place.read_text()]
+    lost = [int(place.parent.name) for place in places if b"LokyProcess" in (place.parent / "cmdline").read_bytes()]
+    assert len(lost) == 2
+    os.kill(lost[0], signal.SIGKILL)
+    assert np.array_equal(trainer.raw_outputs(subsets, tasks.seeds_of(subsets)), before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_processes_that_are_lost_again_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    pools = []
+
+    class Broken:
+        def __init__(self, n_processes: int) -> None:
+            pools.append(n_processes)
+
+        def __call__(self, calls: list[Any]) -> None:
+            raise RuntimeError("a worker\nwas killed")
+
+    monkeypatch.setattr(scikit, "_Pool", Broken)
+    task, dataset = world("DecisionTreeClassifier()")
+    message = (
+        r"^recipe sklearn: expected 2 processes to train in, lost one twice \(RuntimeError: a worker was killed\); mem"
+    )
+    with pytest.raises(TrainingError, match=message):
+        outputs(task, dataset, tasks.subsets_of(40, 9))
+    assert pools == [2, 2]
+
+
 def _outputs_in(connection: Any) -> None:
     torch.set_num_threads(2)
     task, dataset = world("RandomForestClassifier(n_estimators=2)")
@@ -307,15 +345,21 @@ def test_a_daemonic_process_trains_without_others() -> None:
 PROGRAM = """
 import os
 from pathlib import Path
+from tempfile import gettempdir
+import numpy
 import torch
+from protocol.training import Trainer
 from tests.protocol.training import tasks
-from tests.protocol.training.test_scikit import outputs, world
+from tests.protocol.training.test_scikit import world
 
 torch.set_num_threads(2)
 task, dataset = world("DecisionTreeClassifier()")
-outputs(task, dataset, tasks.subsets_of(40, 9))
+trainer = Trainer(task, dataset)
+for _ in range(5):
+    trainer.raw_outputs(tasks.subsets_of(40, 9), numpy.zeros(9, dtype=numpy.int64))
+folders = [*Path("/dev/shm").glob(f"joblib*_{os.getpid()}_*"), *Path(gettempdir()).glob(f"joblib*_{os.getpid()}_*")]
 of_ours = f") S {os.getpid()} "
-print(*(place.parent.name for place in Path("/proc").glob("[0-9]*/stat") if of_ours in place.read_text()))
+print(len(folders), *(place.parent.name for place in Path("/proc").glob("[0-9]*/stat") if of_ours in place.read_text()))
 """
 
 
@@ -332,7 +376,8 @@ def test_a_program_ends_with_its_processes_and_without_a_word() -> None:
     root = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-W", "error", "-c", PROGRAM], cwd=root, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    children = done.stdout.split()
+    n_folders, *children = done.stdout.split()
+    assert int(n_folders) <= 2
     assert len(children) >= 2
     deadline = time.monotonic() + 30
     while any(map(is_running, children)) and time.monotonic() < deadline:
