@@ -35,7 +35,7 @@ class Choices:
     exact : whether answers are held to the bit. kernel : of which kernel. network : what sgd trains, and how.
     estimator : what sklearn fits.
     scaling : by default standard; none for digits, whose pixels share a unit, but with sgd; range where exact.
-    constant_columns : by default dropped from a bundled set, refused in a file.
+    constant_columns : by default kept in an image, dropped from a bundled set, refused in a file.
     """
 
     data: Annotated[
@@ -74,7 +74,9 @@ class Choices:
     constant_columns: Annotated[
         ConstantColumns | None,
         typer.Option(
-            help="By default dropped from bundled sets, refused in files.", show_default=False, rich_help_panel=_DATA
+            help="Default: keep with --image, drop in bundled sets, refuse in files.",
+            show_default=False,
+            rich_help_panel=_DATA,
         ),
     ] = None
     recipe: Annotated[str, typer.Option(help="ridge, logistic, kernel, sgd or sklearn.", rich_help_panel=_RECIPE)] = (

@@ -11,6 +11,7 @@ import dataclasses
 import numpy as np
 
 from protocol.errors import ArgumentError
+from protocol.numerics import Profile, widest
 from protocol.recipes import Kernel, Logistic, Recipe, Ridge, Sgd, Sklearn
 from protocol.task import (
     ConstantColumns,
@@ -75,7 +76,7 @@ def draft(choices: Choices) -> tuple[Task, Dataset]:
         p_16=_p_16(choices.p),
         seed_policy=choices.seed_policy,
         seed=0 if choices.seed_policy is SeedPolicy.PER_SUBSET else choices.seed,
-        numerics=Exact() if choices.exact else Numerics(tolerance=0.0),
+        numerics=_numerics(choices, recipe, dataset, data.n_classes, n_averaged=n_rows if choices.average else 1),
     )
     return task, dataset
 
@@ -105,7 +106,7 @@ def _data(choices: Choices, table: Table, source: str) -> Data:
         n_train=n_train,
         n_test=n_test,
         split_seed=choices.split_seed,
-        constant_columns=choices.constant_columns or (ConstantColumns.DROP if bundled else ConstantColumns.REFUSE),
+        constant_columns=choices.constant_columns or _default_constant_columns(choices, bundled=bundled),
         scaling=choices.scaling or _default_scaling(choices, source),
     )
 
@@ -125,11 +126,27 @@ def _recipe(choices: Choices, data: Data, dataset: Dataset) -> Recipe:
     raise ArgumentError(f"--recipe: expected ridge, logistic, kernel, sgd or sklearn, got {choices.recipe!r}")
 
 
+def _numerics(choices: Choices, recipe: Recipe, dataset: Dataset, n_classes: int, *, n_averaged: int) -> Profile:
+    """Return the profile; an exact one of the most bits that are proved to fit, where the recipe has an exact form."""
+    if not choices.exact:
+        return Numerics(tolerance=0.0)
+    if not isinstance(recipe, Sgd):
+        return Exact()  # for the task to refuse
+    n_features = dataset.x_train.shape[1]
+    return widest(recipe, n_features=n_features, n_outputs=n_classes or 1, n_averaged=n_averaged)
+
+
 def _penalty(choices: Choices, data: Data) -> float:
     if choices.l2 is not None:
         return choices.l2
     unscaled_digits = data.source == DIGITS and data.scaling is Scaling.NONE and choices.recipe == Ridge.name
     return _DIGITS_L2 if unscaled_digits else _L2_PER_ROW[choices.recipe] * data.n_train
+
+
+def _default_constant_columns(choices: Choices, *, bundled: bool) -> ConstantColumns:
+    if choices.network.image:
+        return ConstantColumns.KEEP
+    return ConstantColumns.DROP if bundled else ConstantColumns.REFUSE
 
 
 def _default_scaling(choices: Choices, source: str) -> Scaling:

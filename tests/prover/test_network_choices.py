@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from protocol.errors import ArgumentError, TaskFileError
 from protocol.numerics import Exact
 from protocol.recipes import Factory, Loss, Optimiser, Sgd
 from protocol.sampling import Draw, pairs, seed_from_integer
-from protocol.task import Scaling, TargetKind
+from protocol.task import ConstantColumns, Scaling, TargetKind, Task
 from prover import calibration, pilot
 from prover.config import Choices, draft, settled
 from prover.engines.local import prepare
@@ -105,6 +106,21 @@ def test_an_exact_task_is_scaled_by_ranges_and_has_no_tolerance(monkeypatch: pyt
     done = settled(task, lo=proposal.lo, hi=proposal.hi, tolerance=proposal.tolerance)
     assert done.numerics == Exact()
     assert taskfile.parse(taskfile.render(done)) == done
+
+
+def test_an_exact_cnn_keeps_every_pixel_and_has_as_many_bits_as_are_proved_to_fit() -> None:
+    def drafted(**changes: Any) -> Task:
+        network = NetworkChoices(factory="cnn", image="1,8,8", **changes)
+        return draft(Choices(data="sklearn:digits", recipe="sgd", n_targets=10, exact=True, network=network))[0]
+
+    task = drafted()
+    assert (task.data.constant_columns, task.numerics) == (ConstantColumns.KEEP, Exact())
+    assert isinstance(task.recipe, Sgd)
+    assert task.recipe.learning_rate == 0.02
+    assert taskfile.parse(taskfile.render(task)) == task
+    assert drafted(widths="16,256").numerics == Exact(gradient_bits=21)
+    with pytest.raises(TaskFileError, match=r"\(a smaller recipe.batch_size or recipe.momentum\), got 53.* of layer 1"):
+        drafted(batch_size=110)
 
 
 def test_ridge_has_no_exact_form() -> None:
