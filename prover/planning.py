@@ -114,7 +114,7 @@ def speed(task: Task, engine: Engine, *, opened_s: float = 0.0, watch: Watcher =
     _busy_s(engine, draw, 1)
     first_s = time.perf_counter() - started
     # Every worker has a whole chunk, unless a training takes so long that one each is all that there is time for.
-    n = engine.n_workers * (FIRST_CHUNK if first_s < 10 * TIMED_S else 1)
+    n = min(engine.n_workers * (FIRST_CHUNK if first_s < 10 * TIMED_S else 1), MAX_TIMED)
     each_s, n_timed = math.inf, 0
     while True:
         watch("timing", 0, n)

@@ -147,6 +147,12 @@ def test_a_training_of_minutes_is_not_asked_for_sixteen_times(task: Task, monkey
     assert engine.asked == [1, 4]
 
 
+def test_a_thousand_workers_are_timed_on_no_more_than_the_most(task: Task) -> None:
+    engine = Paced(1.0, n_workers=1024)
+    assert speed(task, engine).each_s == pytest.approx(1 / 1024)
+    assert engine.asked == [1, planning.MAX_TIMED]
+
+
 def test_the_command_plans_and_keeps_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
