@@ -20,8 +20,8 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-BLOCK = 96  # rows; of 64, 96, 128 and 192 the fastest on two processors' cores
-MAX_BLOCKS = 32
+BLOCK, MAX_BLOCKS = 64, 10
+"""Rows of a block, or more where there would be more blocks; on a processor the fastest at 500 rows and at 2,000."""
 
 TILE_BYTES = {"cpu": 1 << 24, "cuda": 1 << 31}
 """What systems solved side by side take at most, though one always is: a processor's cache, or plenty.
