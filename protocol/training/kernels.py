@@ -201,6 +201,6 @@ def _kernel_bytes(n: int, q: int) -> int:
 
 def _no_memory(n: int, q: int, device: torch.device) -> str:
     return (
-        f"recipe.kernel: expected memory for the kernel of {n} rows, {_kernel_bytes(n, q) / 1e9:.1f} GB and as much "
-        f"again to make it, found less on {device}; use a device with more, or lower data.n_train in a new task"
+        f"recipe.kernel: expected memory for the kernel of {n} rows, {_kernel_bytes(n, q) / 1e9:.1f} GB and 1 GB "
+        f"or so to make it, found less on {device}; use a device with more, or lower data.n_train in a new task"
     )
