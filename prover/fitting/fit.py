@@ -41,7 +41,7 @@ class Fit:
 
     quality : held-out figures per target, of claims fitted to four fifths of the evaluations, so a little worse than
         the claim's own.
-    figures : means over targets, moved to all evaluations (``prover.fitting.extrapolation``).
+    figures : means over targets, moved to all evaluations where they are plenty (``prover.fitting.extrapolation``).
     penalty : lambda of ridge, kappa of LASSO, 0 of least squares. n_evaluations : n. moments : for planning.
     """
 

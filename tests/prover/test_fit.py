@@ -14,6 +14,7 @@ from protocol.claim import Claim
 from protocol.errors import ArgumentError
 from prover.fitting import direct
 from prover.fitting.fit import fit, judge
+from prover.fitting.method import N_FOLDS
 from prover.fitting.packed import PackedSubsets
 from tests.games import Game, Majority, Parity, Polynomial, task_of
 
@@ -26,17 +27,17 @@ def evaluated(game: Game, n: int, seed: int) -> tuple[PackedSubsets, np.ndarray]
 
 @pytest.mark.parametrize("n_units", [30, 300], ids=["more evaluations than units", "fewer"])
 @pytest.mark.parametrize("p", [0.5, 0.3])
-def test_a_fit_is_the_ridge_regression_of_its_penalty(n_units: int, p: float) -> None:
+def test_a_fit_is_the_mean_of_the_folds_ridge_regressions(n_units: int, p: float) -> None:
     game = Polynomial(n_units=n_units, w1=0.6, w2=0.2, w3=0.2, p=p)
     x, outputs = evaluated(game, 100, seed=1)
     fitted = fit(task_of(n_units, p=p), x, outputs)
     y = (outputs[:, 0, 0] - outputs[:, 1, 0]) / 2 if p == 0.5 else outputs[:, 0, 0] - outputs[:, 0, 0].mean()
     task_p = task_of(n_units, p=p).p
-    twin = Ridge(alpha=fitted.penalty * task_p * (1 - task_p), fit_intercept=False, tol=1e-12).fit(
-        x.unpacked() - task_p, y
-    )
-    assert fitted.claim.scores[0] == pytest.approx(twin.coef_, abs=1e-9)
-    assert fitted.claim.intercepts[0] == pytest.approx(outputs.mean() - task_p * twin.coef_.sum())
+    twin = Ridge(alpha=fitted.penalty * task_p * (1 - task_p), fit_intercept=False, tol=1e-12)
+    folds = [np.arange(100) % N_FOLDS != k for k in range(N_FOLDS)]
+    scores = np.mean([twin.fit(x.unpacked()[others] - task_p, y[others]).coef_ for others in folds], axis=0)
+    assert fitted.claim.scores[0] == pytest.approx(scores, abs=1e-9)
+    assert fitted.claim.intercepts[0] == pytest.approx(outputs.mean() - task_p * scores.sum())
 
 
 def test_a_linear_game_is_found_exactly() -> None:
@@ -69,7 +70,8 @@ def test_the_figures_are_those_that_the_answer_gives(p: float) -> None:
 def test_the_mean_over_targets_is_moved_to_all_evaluations_faithfully(n: int) -> None:
     """With 64 targets the estimate's error is small: at one fixed seed, the figure is within 8% of the truth.
 
-    The claims of cross-validation, fitted to four fifths, are worse than the claim itself by more than that.
+    With three evaluations a unit the claims of cross-validation, fitted to four fifths, are worse than the claim itself
+    by more than that; with fewer than one they are alike, and the figure is what was measured.
     """
     rng, n_units, noise = np.random.default_rng(16), 80, 0.2
     best = rng.standard_normal((n_units, 64)) / np.sqrt(n_units)
@@ -83,8 +85,21 @@ def test_the_mean_over_targets_is_moved_to_all_evaluations_faithfully(n: int) ->
     variance = odd.var(axis=0)
     true = float((harmonic.gap(fitted.claim.scores, 2 * best.T, 0.5) / variance).mean())
     assert fitted.figures.relative_gap == pytest.approx(true, rel=0.08)
-    assert fitted.quality.mean_gap > 1.08 * true
+    assert (fitted.quality.mean_gap > 1.08 * true) == (n == 240)
+    assert (fitted.figures.relative_gap == fitted.quality.mean_gap) == (n == 60)
     assert fitted.quality.mean_gap_error < 0.5 * fitted.quality.mean_gap
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02, 0.1])
+def test_with_as_many_evaluations_as_units_figures_do_not_flatter(noise: float) -> None:
+    """Twelve fits at fixed seeds: where the noise may be estimated as nothing, and a fit to all may fit the noise."""
+    for seed in range(12):
+        game = Polynomial(n_units=100, w1=1 - noise, w2=0.0, w3=noise)
+        x, outputs = evaluated(game, 100, seed=100 + seed)
+        fitted = fit(task_of(100), x, outputs)
+        true = float(harmonic.gap(fitted.claim.scores, game.best, 0.5)[0]) / game.variance
+        assert fitted.figures.relative_gap >= true - 2 * fitted.quality.mean_gap_error
+        assert fitted.figures.r2 < 1 - true / 2
 
 
 def test_even_interactions_cost_nothing_at_a_half() -> None:
