@@ -41,6 +41,7 @@ from protocol.sampling import Draw, pairs, seed_from_integer
 from protocol.task import Task
 from protocol.training import Dataset, Trainer, load
 from protocol.training.networks import OwnFactory, own_factory
+from protocol.training.scikit import end_processes
 from prover.progress import Watcher, unwatched
 
 N_REPEATED = 20
@@ -220,7 +221,14 @@ def _as_on_an_older_processor(trial: Trial) -> Float64[np.ndarray, "m t"]:
     """Train in a process whose OpenBLAS, if that is what numpy has, takes the processor for an older one."""
     older = _OLDER.get(platform.machine().lower(), "")
     with _environment("OPENBLAS_CORETYPE", older), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as one:
-        return one.submit(trial.outputs, n_threads=torch.get_num_threads()).result()
+        return one.submit(_outputs_in_a_process, trial, torch.get_num_threads()).result()
+
+
+def _outputs_in_a_process(trial: Trial, n_threads: int) -> Float64[np.ndarray, "m t"]:
+    try:
+        return trial.outputs(n_threads=n_threads)
+    finally:
+        end_processes()
 
 
 _OLDER = {"x86_64": "Prescott", "amd64": "Prescott", "aarch64": "ARMV8", "arm64": "ARMV8"}

@@ -78,8 +78,10 @@ def propose(
     trial = calibration.Trial(
         task=task, dataset=dataset, draw=draw, n=min(calibration.N_REPEATED, N_PILOT), device=device, factory=factory
     )
-    differences = calibration.differences(trial, outputs[: trial.n], watch)
-    if heavy_tailed := calibration.heavy_tailed(task):
+    heavy_tailed = calibration.heavy_tailed(task)
+    others = {name: way for name, way in calibration.ways(task, device).items() if name not in heavy_tailed}
+    differences = calibration.differences(trial, outputs[: trial.n], watch, others)
+    if heavy_tailed:
         every = dataclasses.replace(trial, n=N_PILOT)
         differences += calibration.differences(every, outputs, watch, heavy_tailed)
     tolerance = calibration.tolerance(task, differences, float(np.median(hi - lo)))

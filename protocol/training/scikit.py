@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from jaxtyping import Bool, Float64, Int64
+from joblib.externals.loky import get_reusable_executor
 from sklearn.utils.parallel import Parallel, delayed
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
@@ -74,7 +75,7 @@ class SklearnSolver:
     dataset : the task's own. n_classes : C, or 0 for a regression.
     target_rows : the test rows that are scored.
     n_processes : at least 1; 1 trains here. A daemonic process, which may have no others, trains here, too.
-        Does not affect outputs.
+        Does not affect outputs. See :func:`end_processes`.
 
     Raises
     ------
@@ -185,6 +186,14 @@ def _train(make: Maker, reading: Reading, rows: _Rows, inside: Bool[np.ndarray, 
             else:
                 first = first or ("" if np.isfinite(scores[i]).all() else "the estimator gave no finite number")
     return scores, first
+
+
+def end_processes() -> None:
+    """End the processes that models were trained in; those who train again start others.
+
+    For a process that ``multiprocessing`` started: it would wait for them when it ends, until they are idle for long.
+    """
+    get_reusable_executor().shutdown(wait=True)
 
 
 @functools.cache
