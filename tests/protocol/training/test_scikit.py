@@ -329,17 +329,20 @@ def _outputs_in(connection: Any) -> None:
     torch.set_num_threads(2)
     task, dataset = world("RandomForestClassifier(n_estimators=2)")
     connection.send(outputs(task, dataset, tasks.subsets_of(40, 9)))
+    scikit.end_processes()
 
 
 @pytest.mark.slow
-def test_a_daemonic_process_trains_without_others() -> None:
+@pytest.mark.parametrize("daemon", [True, False], ids=["may have no others", "may have others and ends them"])
+def test_a_process_of_multiprocessing_trains_and_ends(daemon: bool) -> None:
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_outputs_in, args=(theirs,), daemon=True)
+    process = multiprocessing.get_context("spawn").Process(target=_outputs_in, args=(theirs,), daemon=daemon)
     process.start()
     task, dataset = world("RandomForestClassifier(n_estimators=2)")
     assert ours.poll(120)
     assert np.array_equal(ours.recv(), outputs(task, dataset, tasks.subsets_of(40, 9)))
-    process.join()
+    process.join(60)
+    assert process.exitcode == 0
 
 
 PROGRAM = """
