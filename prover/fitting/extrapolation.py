@@ -17,10 +17,7 @@ from dataclasses import dataclass, replace
 from protocol.claim import Figures
 from prover.fitting.curve import evaluations_needed, noise_from_moments, ridge_gap
 from prover.fitting.heldout import Quality, Spread
-from prover.fitting.method import Method
-
-_PLENTY = 2.0
-"""Evaluations a unit from which figures are moved."""
+from prover.fitting.method import PLENTY_PER_UNIT, Method
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +49,7 @@ def figures(
 ) -> Figures:
     """Return the figures of the claim fitted to all n evaluations of ``sides`` retrainings each."""
     heldout = quality.figures(n * sides)
-    if method is Method.LASSO or (method is Method.RIDGE and n_fitted < _PLENTY * n_units):
+    if method is Method.LASSO or (method is Method.RIDGE and n_fitted < PLENTY_PER_UNIT * n_units):
         return heldout
     before = _gap(method, known, n=n_fitted, n_units=n_units)
     after = _gap(method, known, n=n, n_units=n_units)

@@ -31,6 +31,11 @@ class Solver(Protocol):
         """Return the penalties of the path, descending."""
         ...
 
+    @property
+    def averages(self) -> bool:
+        """Return whether a last fit to all may be worse than the folds' fits where evaluations are few."""
+        ...
+
     def patience(self, step: int) -> int:
         """Return how many penalties in a row, up to that step, may be no better than the best before the walk ends."""
         ...
@@ -66,6 +71,8 @@ class RidgeSolver:
 
     def __init__(self, penalties: tuple[float, ...]) -> None:
         self.penalties = penalties
+        # Without a penalty the gap only falls with n, once n is above N.
+        self.averages = penalties != (0.0,)
 
     def patience(self, step: int) -> int:
         """Return 1: the gap falls and then rises, and each step further down is dearer than the one before."""
@@ -92,6 +99,8 @@ class RidgeSolver:
 
 class LassoSolver:
     """LASSO: kappa, in units of each target's own root mean square."""
+
+    averages = False  # measured at n = N: a last fit is no worse; and a mean would have the units of all folds
 
     def __init__(self, penalties: tuple[float, ...]) -> None:
         self.penalties = penalties
