@@ -135,7 +135,7 @@ class ExactConvolutions:
         columns = torch.bmm(weight.flatten(2).mT, slope.flatten(2))
         slope = _folded(columns.view(len(weight), layer.inputs, 3, 3, *slope.shape[2:]))
         if not layer.pools:
-            return _where_positive(self._grids.slope.round_(slope), below)
+            return _where_positive(self._grids.slope.round_(slope), below, out=slope)
         finer = 2.0 ** (self._layers[layer.layer - 2].finer_bits - layer.finer_bits)
         slope = self._grids.slope.round_(slope.mul_(finer / 4))
         height, width = 2 * layer.height, 2 * layer.width

@@ -43,7 +43,7 @@ class ExactPerceptrons:
             into_weights.baddbmm_(slope, below.mT, beta=beta, alpha=of_weight)
             if layer:
                 slope = grid.round_(torch.bmm(w[layer].mT, slope))
-                slope = torch.ops.aten.threshold_backward(slope, below, 0)
+                torch.ops.aten.threshold_backward(slope, below, 0, grad_input=slope)
 
     def _forward(self, weights: Blocks, x: Float64[Tensor, "*m b d"]) -> list[Float64[Tensor, "m o b"]]:
         """Return every layer's activations; the last one's sums, not rounded."""
