@@ -90,7 +90,9 @@ class ExactSolver:
         self._x, self._x_target = self._grids.inputs(x_train), self._grids.inputs(x_target)
         self._mean, self._scale = (0.0, 1.0) if n_classes else location_and_scale(labels)
         aim = aims(labels, n_classes, recipe.loss) if n_classes else standard(labels, self._mean, self._scale)
-        self._batches = Minibatches(recipe, self._x, self._grids.activation.of(aim), _share)
+        # As in ``sgd``: what a row costs a convolution is more than looking it up for each model.
+        packed = recipe.factory is Factory.CNN
+        self._batches = Minibatches(recipe, self._x, self._grids.activation.of(aim), _share, is_packed=packed)
         self._names = [name for name, _ in module.named_parameters()]
         self._shapes = [tuple(parameter.shape) for parameter in module.parameters()]
         self._network: Network = (
