@@ -7,9 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 
-def augmented(
-    images: Float[Tensor, "k c h w"], moves: Int64[Tensor, "k 3"], padding: int
-) -> Float[Tensor, "k c h w"]:
+def augmented(images: Float[Tensor, "k c h w"], moves: Int64[Tensor, "k 3"], padding: int) -> Float[Tensor, "k c h w"]:
     """Return images of the same size.
 
     Parameters

@@ -37,7 +37,7 @@ RECIPES = {
     "cnn, squared": dataclasses.replace(CNN, loss=Loss.SQUARED, learning_rate=0.01, weight_decay=0.013),
     "cnn, odd sides": dataclasses.replace(CNN, image=(1, 5, 7), widths=(2, 3, 2)),
     "cnn of one row of pixels": dataclasses.replace(CNN, image=(1, 1, 6)),
-    "cnn, saturating": dataclasses.replace(CNN, learning_rate=1.0, epochs=2),
+    "cnn, saturating": dataclasses.replace(CNN, learning_rate=1.0),
 }
 
 
