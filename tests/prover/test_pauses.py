@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,19 +31,31 @@ FOR_EVER = ("--gap", "1e-9", "--max-retrainings", "9000000")
 DEADLINE_S = 300
 
 
+STARTED: list[subprocess.Popen[str]] = []
+
+
 @pytest.fixture(autouse=True)
-def with_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def with_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Begin in a folder with a task file, and leave no prover that would train for ever after a failure."""
     monkeypatch.chdir(tmp_path)
     assert cli.run(("init", "--data", "sklearn:breast_cancer", "--n-targets", "3", "-q")) == 0
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
 
 def train(*options: str) -> subprocess.Popen[str]:
     code = "from prover.cli import main; main()"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     arguments = [sys.executable, "-c", code, "train", "task.toml", "--store", "state", "-q", *FOR_EVER, *options]
-    return subprocess.Popen(
+    process = subprocess.Popen(
         arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
     )
+    STARTED.append(process)
+    return process
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
