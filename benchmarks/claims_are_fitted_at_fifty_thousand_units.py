@@ -17,8 +17,8 @@ Each method runs in a process of its own, for its peak memory. Products are coun
 floor is the same operations at the rate of a bare float32 product of a block's shape, measured in that process. Peers
 get the penalty that ours chose, so they do one fit where ours does the path and the choice, too. Ends with status 1 if
 a claim's own figure is below 0.85 or above 1.6 of its true gap by more than 4 of its standard errors (it is the larger
-where it is that of scores fitted to four fifths), if its true gap is 10% above a peer's on the peer's targets, if a peer
-finds other scores (not of ridge, where ours may be a mean of folds), or if memory is not bounded.
+where it is that of scores fitted to four fifths), if its true gap is 10% above a peer's on the peer's targets, if a
+peer finds other scores (not of ridge, where ours may be a mean of folds), or if memory is not bounded.
 """
 
 from __future__ import annotations
