@@ -272,7 +272,7 @@ def aims_of(labels: list[float], n_classes: int) -> tuple[list[list[Fraction]], 
     if n_classes:
         return [[Fraction(1 if c == label else -1) for c in range(n_classes)] for label in labels], 0.0, 1.0
     mean = math.fsum(labels) / len(labels)
-    deviation = math.sqrt(math.fsum((label - mean) ** 2 for label in labels) / len(labels))
+    deviation = math.sqrt(math.fsum((label - mean) * (label - mean) for label in labels) / len(labels))
     return [[Fraction((label - mean) / (deviation or 1.0))] for label in labels], mean, deviation
 
 

@@ -174,7 +174,9 @@ def location_and_scale(values: Float64[Tensor, " n"]) -> tuple[float, float]:
     """Return mean and standard deviation, the sums rounded once and so the same on every machine."""
     numbers = values.tolist()
     mean = math.fsum(numbers) / len(numbers)
-    return mean, math.sqrt(math.fsum((number - mean) ** 2 for number in numbers) / len(numbers))
+    differences = [number - mean for number in numbers]
+    # Products: ``** 2`` is the C library's pow, which need not round correctly and is not the same everywhere.
+    return mean, math.sqrt(math.fsum(d * d for d in differences) / len(numbers))
 
 
 def standard(values: Float64[Tensor, " n"], mean: float, scale: float) -> Float64[Tensor, "n 1"]:

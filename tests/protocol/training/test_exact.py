@@ -17,6 +17,7 @@ from protocol.recipes import Factory, Loss, Optimiser, Precision, Schedule, Sgd
 from protocol.sampling import initial_weights, row_order
 from protocol.task import Scaling, TargetKind, Task
 from protocol.training import Dataset, Trainer
+from protocol.training.sgd import location_and_scale
 from tests.protocol.training import tasks
 from tests.protocol.training.plain_sgd import factor
 from tests.protocol.training.test_sgd import MLP, own_seeds, world
@@ -296,3 +297,12 @@ def test_a_gpu_gives_the_same_bits(recipe: Sgd) -> None:
     for seeds in (np.zeros(300, dtype=np.int64), np.arange(300)):
         cpu, gpu = (Trainer(task, dataset, device=device).raw_outputs(subsets, seeds) for device in ("cpu", "cuda"))
         assert cpu.tobytes() == gpu.tobytes()
+
+
+def test_a_regression_is_scaled_by_products_alone() -> None:
+    """Of these three a deviation of squares from the C library's pow, as ``** 2`` takes them, is a last bit less."""
+    values = [-628.2, 985.1, 719.9]
+    mean, deviation = location_and_scale(torch.tensor(values, dtype=torch.float64))
+    squares = [Fraction(float(Fraction(value - mean) ** 2)) for value in values]  # each rounded once, to nearest
+    assert mean == math.fsum(values) / 3
+    assert deviation == math.sqrt(float(sum(squares)) / 3)
