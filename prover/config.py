@@ -12,7 +12,7 @@ import numpy as np
 
 from protocol.errors import ArgumentError
 from protocol.numerics import Profile, widest
-from protocol.recipes import Kernel, Logistic, Recipe, Ridge, Sgd, Sklearn
+from protocol.recipes import Kernel, KernelKind, Logistic, Recipe, Ridge, Sgd, Sklearn
 from protocol.task import (
     ConstantColumns,
     Data,
@@ -37,6 +37,10 @@ _DIGITS_L2 = 256.0
 _L2_PER_ROW = {"ridge": 0.03, "logistic": 1e-3}
 """Penalty per training row where none is given: as strong, on scaled features, as the one for digits."""
 
+_RECIPES = {Ridge.name, Logistic.name, Kernel.name, Sgd.name, Sklearn.name}
+_OF_TANGENT = {"factory", "widths", "image"}
+"""Options of a network that a tangent kernel reads, too."""
+
 _OPEN = 1e100  # stands for a range that a pilot run is still to propose
 
 
@@ -46,9 +50,10 @@ def draft(choices: Choices) -> tuple[Task, Dataset]:
     Raises
     ------
     ArgumentError
-        A choice that the data have no room for. DataError, TaskFileError: as ``training.split``
-        and ``protocol.task`` say.
+        A choice that the data have no room for, or that the recipe does not read. DataError, TaskFileError: as
+        ``training.split`` and ``protocol.task`` say.
     """
+    _check_applies(choices)
     path = choices.path
     table = read_table(
         choices.data if path is None else path.name,
@@ -109,6 +114,27 @@ def _data(choices: Choices, table: Table, source: str) -> Data:
         constant_columns=choices.constant_columns or _default_constant_columns(choices, bundled=bundled),
         scaling=choices.scaling or _default_scaling(choices, source),
     )
+
+
+def _check_applies(choices: Choices) -> None:
+    """Refuse an option of another recipe: whoever gave it would believe that it holds."""
+    if choices.recipe not in _RECIPES:
+        return  # which ``_recipe`` says
+    is_tangent = choices.recipe == Kernel.name and choices.kernel.kernel is KernelKind.NTK
+    for group, of in (choices.kernel, Kernel.name), (choices.network, Sgd.name), (choices.estimator, Sklearn.name):
+        for field in dataclasses.fields(group):
+            value = getattr(group, field.name)
+            reads = choices.recipe == of or (is_tangent and field.name in _OF_TANGENT)
+            if not reads and value != field.default:
+                raise ArgumentError(
+                    f"--{field.name.replace('_', '-')}: expected none with --recipe {choices.recipe}, which does not "
+                    f"read it, got {getattr(value, 'value', value)}; leave it out, or use --recipe {of}"
+                )
+    if choices.l2 is not None and choices.recipe in (Sgd.name, Sklearn.name):
+        raise ArgumentError(
+            f"--l2: expected none with --recipe {choices.recipe}, which does not read it, got {choices.l2}; "
+            "use --weight-decay (sgd), or the estimator's own (sklearn)"
+        )
 
 
 def _recipe(choices: Choices, data: Data, dataset: Dataset) -> Recipe:

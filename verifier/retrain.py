@@ -16,7 +16,7 @@ from jaxtyping import Float64, Int64
 
 from protocol.encoding import Seed
 from protocol.errors import ArgumentError
-from protocol.recipes import Factory, Kernel, Recipe
+from protocol.recipes import Factory, Kernel, Logistic, Recipe, Ridge
 from protocol.sampling import Draw, pairs
 from protocol.session.effects import Train
 from protocol.task import Task
@@ -137,3 +137,8 @@ def has_own_network(recipe: Recipe) -> bool:
     """Whether a recipe's network is built by code that the protocol does not hold."""
     network = recipe.network if isinstance(recipe, Kernel) else recipe
     return getattr(network, "factory", None) is Factory.CUSTOM
+
+
+def is_bounded(recipe: Recipe) -> bool:
+    """Whether the data bound what a training takes: a recipe without a network, epochs or an estimator to name."""
+    return isinstance(recipe, Ridge | Logistic) or (isinstance(recipe, Kernel) and recipe.network is None)

@@ -16,7 +16,9 @@ from typer.testing import CliRunner
 
 from protocol import taskfile
 from protocol.errors import Reason, Refused, TransportError
+from protocol.recipes import Reading, Sklearn
 from protocol.session.messages import Challenge, Opening
+from protocol.task import Task
 from tests.verifier.market import Market, MemoryProver
 from verifier import cli
 from verifier.verification import read_task
@@ -451,6 +453,29 @@ def test_a_plan_needs_no_claim(run: Callable[..., Ran], market: Market) -> None:
     assert paper["asked_epsilon"] == pytest.approx(0.05 / paper["half_range_sd"] ** 2)
     timed = run("plan", "--task", market.task_file, "--data", market.data, "--json").told["plans"][0]
     assert timed["seconds"] == pytest.approx(timed["seconds_per_retraining"] * timed["n_retrained"][0])
+
+
+def test_no_estimator_of_another_party_is_trained_for_a_plan(
+    run: Callable[..., Ran], market: Market, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endless = "MLPClassifier(max_iter=1000000000, tol=0.0, n_iter_no_change=1000000000)"
+    recipe = Sklearn(estimator=endless, version="1.9.1", reading=Reading.LOG_PROBABILITY)
+    task = replace(market.task, recipe=recipe)
+    theirs = replace(market, task=task, claim=replace(market.claim, task_digest=task.digest))
+    asked = []
+
+    def prepare(task: Task, **_: object) -> None:
+        asked.append(task)
+        raise TransportError("trained")
+
+    monkeypatch.setattr("verifier.cli.tasks.prepare", prepare)
+    plan = ("plan", "--claim", theirs.claim_file(here / "a.claim"), "--json")
+    ran = run(*plan)
+    assert (ran.status, asked) == (0, []), ran.err
+    assert ran.told["plans"][0]["seconds"] is None
+    assert "not timed" in ran.err
+    assert run(*plan, "--pilot").status == 69
+    assert asked == [task]
 
 
 def test_a_claim_file_can_only_be_proved(run: Callable[..., Ran], market: Market, here: Path) -> None:

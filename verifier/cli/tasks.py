@@ -15,13 +15,13 @@ from verifier import audit as loop
 from verifier import filing, verification
 from verifier.audit import Progressed
 from verifier.cli import options
-from verifier.cli.app import Stdout
+from verifier.cli.app import Stdout, complain
 from verifier.cli.steps import prepare
 from verifier.party import Party
 from verifier.progress import Bars
 from verifier.report import plan as plan_report
 from verifier.report.text import json_text, visible
-from verifier.retrain import Retrainer
+from verifier.retrain import Retrainer, is_bounded
 from verifier.verification import Asked
 
 
@@ -56,7 +56,15 @@ def plan(
     max_retrainings: options.MaxRetrainings = Asked.max_retrainings,
     max_answers: options.MaxAnswers = Asked.max_answers,
     looks: options.Looks = None,
-    pilot: Annotated[bool, typer.Option("--pilot/--no-pilot", help="Time a few retrainings here.")] = True,
+    pilot: Annotated[
+        bool | None,
+        typer.Option(
+            "--pilot/--no-pilot",
+            help="Time a few retrainings here; by default, but not of a network or an estimator that another party "
+            "names: read its task first.",
+            show_default=False,
+        ),
+    ] = None,
     tls_ca: options.TlsCa = None,
     insecure: options.Insecure = False,
     device: options.Device = "cpu",
@@ -76,6 +84,13 @@ def plan(
             loop.leave(opened, "only a plan was asked for")
             figures, the_claim = opened.figures, opened.claim
     seconds_each = None
+    if pilot is None:
+        pilot = task is not None or is_bounded(the_task.recipe)
+        if not pilot:
+            complain(
+                f"not timed: the other party's {the_task.recipe.name} may take any time and memory; "
+                "read the task (verifier inspect), then give --pilot"
+            )
     if pilot:
         seconds_each = _timed(prepare(the_task, data=data, device=device, threads=threads, factory=factory, shown=True))
     asked = [
