@@ -69,7 +69,11 @@ class Choices:
     ] = 0
     scaling: Annotated[
         Scaling | None,
-        typer.Option(help="By default standard; none for digits.", show_default=False, rich_help_panel=_DATA),
+        typer.Option(
+            help="By default standard; none for digits (but sgd); range with --exact.",
+            show_default=False,
+            rich_help_panel=_DATA,
+        ),
     ] = None
     constant_columns: Annotated[
         ConstantColumns | None,
