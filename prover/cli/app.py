@@ -38,10 +38,6 @@ app = typer.Typer(
 )
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM came: whatever Ctrl-C stops, it stops likewise."""
-
-
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and end the process with its exit status."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # else gRPC prints a fault's inner story beside our one line
@@ -68,28 +64,33 @@ def command(body: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(body)
     def guarded(**options: object) -> None:
+        told: list[int] = []
         try:
-            with _told_to_end():
+            with _told_to_end(told):
                 body(**options)
         except AttributionProofsError as error:
             complain(f"error: {error}")
             raise typer.Exit(error.exit_status) from error
         except KeyboardInterrupt as error:
             complain("interrupted; what was saved is kept, and the same command goes on from there")
-            raise typer.Exit(TERMINATED if isinstance(error, Terminated) else INTERRUPTED) from error
+            raise typer.Exit(TERMINATED if told else INTERRUPTED) from error
 
     return guarded
 
 
 @contextmanager
-def _told_to_end() -> Iterator[None]:
-    """Let SIGTERM raise ``Terminated`` in what is done within, so that workers, clusters and files are let go of."""
+def _told_to_end(told: list[int]) -> Iterator[None]:
+    """Let SIGTERM stop what is done within as Ctrl-C does, so that workers, clusters and files are let go of.
+
+    ``told`` gets the signal's number. The exception cannot say it: Ray, waiting, raises one of its own in its place.
+    """
     if threading.current_thread() is not threading.main_thread():  # which alone may have signals
         yield
         return
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
-        raise Terminated
+        told.append(number)
+        raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, end)
     try:

@@ -26,7 +26,7 @@ def test_the_same_retrainings_are_fitted_in_every_way(capfd: pytest.CaptureFixtu
     assert fitted["ridge"][1] == fitted["lasso"][1] == fitted["least-squares"][1] > 0  # trained once, for all
     ridge, lasso, least_squares = (fitted[method][0] for method in ("ridge", "lasso", "least-squares"))
     assert np.array_equal(ridge, trained()[0])
-    assert (lasso == 0).mean() > 0.1
+    assert (lasso == 0).any()  # few: a mean of folds' scores is 0 where theirs all are
     assert (ridge != 0).all()
     assert np.linalg.norm(ridge) < np.linalg.norm(least_squares)
 
