@@ -119,4 +119,6 @@ ScoresOut: TypeAlias = Annotated[
     typer.Option("--scores-out", metavar="FILE", help="Where the scores go (.npy, intercepts first), if accepted."),
 ]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", help="No progress, and the outcome without its table.")]
+Quiet: TypeAlias = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress, and the outcome without its table.")
+]
