@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -30,6 +31,9 @@ from protocol.errors import ArgumentError, TaskFileError, TrainingError
 from protocol.recipes import Factory, HasNetwork, digest_of_factory
 
 Make = Callable[[tuple[int, ...], int, tuple[int, ...]], nn.Module]
+
+MAX_WEIGHTS = 1 << 28
+"""Of one of our networks: 1 GB in float32, seven times a ResNet-9 of width 256."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,14 +79,16 @@ def network(recipe: HasNetwork, n_features: int, n_outputs: int, own: OwnFactory
     Raises
     ------
     TaskFileError
-        The rows are no images of the recipe's size.
+        The rows are no images of the recipe's size, or one of our networks has more than ``MAX_WEIGHTS``.
     ArgumentError
         The recipe's factory is the user's own, and ``own`` is not given or another one.
     TrainingError
         It cannot be built, or has a layer that mixes rows or draws at random.
     """
-    shape = _shape(recipe, n_features)
-    module = _maker(recipe, own)(shape, n_outputs, recipe.widths)
+    shape, make = _shape(recipe, n_features), _maker(recipe, own)
+    if recipe.factory is not Factory.CUSTOM:
+        _check_size(make, shape, n_outputs, recipe.widths)
+    module = make(shape, n_outputs, recipe.widths)
     if not isinstance(module, nn.Module):
         raise TrainingError(f"factory: expected a torch.nn.Module, got {type(module).__name__}")
     for name, layer in module.named_modules():
@@ -99,6 +105,16 @@ def _maker(recipe: HasNetwork, own: OwnFactory | None) -> Make:
     if own.digest != recipe.factory_digest:
         raise ArgumentError(f"factory {own.path}: expected source of digest {named}, got {own.digest.hex()[:16]}")
     return own.make()
+
+
+def _check_size(make: Make, shape: tuple[int, ...], n_outputs: int, widths: tuple[int, ...]) -> None:
+    """Refuse, before it takes any memory, what a few digits in a task file could ask for."""
+    with torch.device("meta"):
+        n_weights = sum(parameter.numel() for parameter in make(shape, n_outputs, widths).parameters())
+    if n_weights > MAX_WEIGHTS:
+        raise TaskFileError(
+            f"recipe.widths: expected a network of at most {MAX_WEIGHTS} weights, got {n_weights} with {list(widths)}"
+        )
 
 
 def _shape(recipe: HasNetwork, n_features: int) -> tuple[int, ...]:

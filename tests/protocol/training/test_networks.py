@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from protocol.errors import ArgumentError, TrainingError
+from protocol.errors import ArgumentError, TaskFileError, TrainingError
 from protocol.recipes import Factory, digest_of_factory
 from protocol.training import Trainer
 from protocol.training.networks import cnn, mlp, network, own_factory, resnet9
@@ -150,3 +150,17 @@ def test_instance_norm_with_running_statistics_is_refused() -> None:
     _refuse("0", nn.InstanceNorm2d(3))
     with pytest.raises(TrainingError, match="expected no InstanceNorm2d"):
         _refuse("0", nn.InstanceNorm2d(3, track_running_stats=True))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "widths"),
+    [(MLP, (65536, 65536)), (CNN, (65536, 65536)), (RESNET9, (65536,))],
+    ids=["mlp", "cnn", "resnet9"],
+)
+def test_a_network_of_tens_of_gigabytes_is_refused_before_it_is_built(recipe, widths: tuple[int, ...]) -> None:
+    huge = dataclasses.replace(recipe, widths=widths)
+    n_features = int(np.prod(recipe.image)) or 5
+    with pytest.raises(
+        TaskFileError, match=r"^recipe\.widths: expected a network of at most 268435456 weights, got \d{10,} "
+    ):
+        network(huge, n_features, 10, None)
