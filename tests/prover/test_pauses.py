@@ -1,6 +1,7 @@
 """A campaign as its user sees it: paused by Ctrl-C or SIGTERM, gone on with, extended; nothing is trained twice.
 
-Signals go to the whole process group, as a terminal's Ctrl-C and a service manager's SIGTERM do.
+Signals go to the whole process group, as a terminal's Ctrl-C and a service manager's SIGTERM do; with Ray to the
+prover alone, since Ray's own processes, ending first, would end it with a status of theirs.
 """
 
 from __future__ import annotations
@@ -77,9 +78,9 @@ def chunks() -> list[Chunk]:
 
 
 def paused(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str]:
-    """Send a signal to all of a process's group; return its status and what it said itself, its workers gone."""
+    """Send a signal to a process and its group; return its status and what it said itself, its workers gone."""
     workers = list(descendants(process.pid))
-    os.killpg(process.pid, number)
+    (os.kill if "ray" in process.args else os.killpg)(process.pid, number)
     out, err = process.communicate(timeout=DEADLINE_S)
     assert out == ""
     wait_until(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in workers))

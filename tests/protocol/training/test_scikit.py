@@ -296,8 +296,8 @@ def test_a_process_that_is_lost_is_replaced() -> None:
     task, dataset = world("DecisionTreeClassifier()")
     trainer, subsets = Trainer(task, dataset), tasks.subsets_of(40, 9)
     before = trainer.raw_outputs(subsets, tasks.seeds_of(subsets))
-    of_ours = f") S {os.getpid()} "
-    places = [place for place in Path("/proc").glob("[0-9]*/stat") if of_ours in place.read_text()]
+    of_ours = re.compile(rf"\) [A-Z] {os.getpid()} ")
+    places = [place for place in Path("/proc").glob("[0-9]*/stat") if of_ours.search(place.read_text())]
     lost = [int(place.parent.name) for place in places if b"LokyProcess" in (place.parent / "cmdline").read_bytes()]
     assert len(lost) == 2
     os.kill(lost[0], signal.SIGKILL)
