@@ -41,8 +41,8 @@ TILE_BYTES = 1 << 24
 """What perceptrons trained side by side on a processor may take: more gain nothing. Does not affect outputs."""
 
 STACK_BYTES = 1 << 26
-"""Likewise of other networks. Small ones gain from company what their many calls cost (a CNN on 8 x 8 pixels 3.5 times,
-16 side by side); one that fills it alone is slowed by others."""
+"""Likewise of other networks. Small ones gain from company what their many calls cost, one that fills it alone nothing
+(benchmarks/resnets_train_side_by_side.py)."""
 
 
 class Models(Protocol):
