@@ -33,6 +33,9 @@ from prover.engines.chunks import ChunkSize
 from prover.engines.dispatch import LostWorker, Report, bug, dispatch, report
 from prover.engines.engine import OnDone
 
+MAX_STARTS = 3
+"""Starts in succession that may end before the worker is ready: whatever kills a training may kill a start, too."""
+
 _CONTEXT = multiprocessing.get_context("spawn")  # a fork of a process with threads or with CUDA is broken
 _STOP_S = 5.0
 
@@ -111,10 +114,13 @@ class _Errand:
 
 
 class _Worker:
-    """A process as its driver sees it: idle, or busy with a ticket, which ``drop`` makes nobody's."""
+    """A process as its driver sees it: starting, idle, or busy with a ticket, which ``drop`` makes nobody's.
 
-    def __init__(self, errand: _Errand) -> None:
-        self.errand = errand
+    n_failed : how many in its place ended before they were ready, since the last that was.
+    """
+
+    def __init__(self, errand: _Errand, *, n_failed: int = 0) -> None:
+        self.errand, self.n_failed = errand, n_failed
         self.pipe, theirs = _CONTEXT.Pipe()
         self.process = _CONTEXT.Process(target=_work, args=(theirs, errand), daemon=True)
         with _without_interrupts():
@@ -122,6 +128,10 @@ class _Worker:
         theirs.close()  # so that its end of the pipe dies with it
         self.is_ready, self.is_busy = False, False
         self.ticket: int | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        return self.is_ready and not self.is_busy
 
     def greet(self, word: _Ready) -> None:
         if word is not None:
@@ -154,10 +164,10 @@ class _Processes:
         return [worker.process.pid or 0 for worker in self._workers]
 
     def has_room(self) -> bool:
-        return any(not worker.is_busy for worker in self._workers)
+        return any(worker.is_idle for worker in self._workers)
 
     def give(self, ticket: int, draw: Draw, evaluations: Int64[np.ndarray, " k"]) -> None:
-        worker = next(worker for worker in self._workers if not worker.is_busy)
+        worker = next(worker for worker in self._workers if worker.is_idle)
         worker.is_busy, worker.ticket = True, ticket
         try:
             worker.pipe.send((draw, evaluations))
@@ -189,23 +199,28 @@ class _Processes:
             worker.pipe.close()
 
     def _hear(self, worker: _Worker) -> Report | None:
-        """Return what a worker reports; None for its first word. One that is gone is replaced."""
+        """Return what a worker reports; None for its first word, or instead of it. One that is gone is replaced."""
         try:
             said = worker.pipe.recv()
         except (EOFError, OSError):
-            reason = worker.bury()
-            if not worker.is_ready:
-                raise TrainingError(
-                    f"device {worker.errand.device!r}: expected a worker to start there, it ended ({reason}); "
-                    "is there memory for the data?"
-                ) from None
-            self._workers[self._workers.index(worker)] = _Worker(worker.errand)
-            return LostWorker(reason=reason)
+            return self._replace(worker, worker.bury())
         if not worker.is_ready:
             worker.greet(said)
             return None
         reported: Report = said
         return reported
+
+    def _replace(self, worker: _Worker, reason: str) -> LostWorker | None:
+        n_failed = 0 if worker.is_ready else worker.n_failed + 1
+        is_given_up = n_failed == MAX_STARTS
+        place = self._workers.index(worker)
+        self._workers[place] = _Worker(worker.errand, n_failed=0 if is_given_up else n_failed)  # a next run has one
+        if is_given_up:
+            raise TrainingError(
+                f"device {worker.errand.device!r}: expected a worker to start there, {MAX_STARTS} ended before they "
+                f"were ready (the last: {reason}); is there memory for the data?"
+            )
+        return LostWorker(reason=reason) if worker.is_ready else None
 
 
 @contextmanager
