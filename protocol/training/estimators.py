@@ -74,8 +74,8 @@ def maker(recipe: Sklearn) -> Maker:
     Raises
     ------
     TaskFileError
-        Another version of scikit-learn is installed; a name or parameter that it does not have, or that no task
-        may set; or an estimator without what the recipe reads.
+        Another version of scikit-learn is installed; a name or parameter that it does not have, a value that it
+        does not take, or what no task may set; or an estimator without what the recipe reads.
     """
     if sklearn.__version__ != recipe.version:
         raise TaskFileError(
@@ -87,12 +87,25 @@ def maker(recipe: Sklearn) -> Maker:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a version that is named is meant, with all that it deprecates
             made = found(0)
+            _check_values(found)
             fits = is_regressor(made) if recipe.reading is Reading.PREDICTION else is_classifier(made)
             has = hasattr(made, METHOD[recipe.reading])
     except Exception as error:
         raise TaskFileError(f"{KEY}: expected values that {recipe.tree.name} takes, got {said(error)}") from error
     _check_reading(recipe, fits=fits, has=has)
     return found
+
+
+def _check_values(part: Part) -> None:
+    """Raise what scikit-learn raises when it begins to fit: no training need be paid for to hear it."""
+    if isinstance(part, Maker):
+        made = part(0)
+        if hasattr(made, "_parameter_constraints"):  # all but two, which have nothing to choose
+            made._validate_params()
+        part = [value for _, value in part.parameters]
+    if isinstance(part, list | tuple):
+        for item in part:
+            _check_values(item)
 
 
 def said(error: BaseException) -> str:

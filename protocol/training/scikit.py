@@ -106,7 +106,7 @@ class SklearnSolver:
     @property
     def advice(self) -> str:
         """Why the first model of the last batch failed, and what to do."""
-        return f"{self._why}; use an estimator that trains on every subset, or a larger sampling.p"
+        return f"{self._why}; mend it, or use an estimator that trains on every subset, or a larger sampling.p"
 
     @property
     def bytes_per_subset(self) -> int:
