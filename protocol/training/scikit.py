@@ -38,6 +38,10 @@ SEEDS = 1 << 32
 FEW = 4
 """Models that are not worth another process. Does not affect outputs."""
 
+IDLE_S = 30
+"""Seconds after which a process with nothing to do ends: those of a program that was killed take 0.3 GB each till then.
+Does not affect outputs."""
+
 SHARES = 4
 """Parts of a batch for each process: enough that none is left waiting, few enough that handing them out costs nothing.
 Does not affect outputs."""
@@ -130,7 +134,7 @@ class SklearnSolver:
         return torch.from_numpy(scores).to(subsets.device)
 
     def _shared_out(self, inside: Bool[np.ndarray, "m n"], states: list[int]) -> _Models:
-        """Train in other processes, which end with this one, or when idle for minutes."""
+        """Train in other processes, which end with this one, or when idle for ``IDLE_S``."""
         bounds = np.linspace(0, len(inside), min(SHARES * self._n_processes, len(inside)) + 1).astype(int).tolist()
         parts = [slice(a, b) for a, b in itertools.pairwise(bounds)]
         calls = [delayed(_train)(self._make, self._reading, self._rows, inside[part], states[part]) for part in parts]
@@ -162,7 +166,9 @@ class _Pool:
     """
 
     def __init__(self, n_processes: int) -> None:
-        self._pool: Any = Parallel(n_jobs=n_processes, batch_size=1, pre_dispatch="all").__enter__()
+        self._pool: Any = Parallel(
+            n_jobs=n_processes, batch_size=1, pre_dispatch="all", idle_worker_timeout=IDLE_S
+        ).__enter__()
         weakref.finalize(self, self._pool.__exit__, None, None, None)
 
     def __call__(self, calls: list[Any]) -> list[_Models]:
