@@ -113,7 +113,7 @@ def measure(name: str, recipe: Sgd, device: str, models: int, rounds: int) -> Fi
 
 def report(figures: list[Figures], device: str, bound: float) -> Table:
     """Return the figures as a table, a column a network."""
-    where = torch.cuda.get_device_name() if device.startswith("cuda") else "cpu"
+    where = torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"
     title = f"{where}, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}"
     table = Table(title=title)
     for column in ("figure", *(of.network for of in figures), "bound"):

@@ -127,7 +127,7 @@ def seconds_of(work: Callable[[], object], device: str) -> float:
     started = time.perf_counter()
     work()
     if device.startswith("cuda"):
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)
     return time.perf_counter() - started
 
 
@@ -186,7 +186,7 @@ def measure(device: str, models: int) -> Figures:
     ]
     ms = {name: statistics.median(times[name] for times in rounds) for name in works}
     return Figures(
-        device=torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
+        device=torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
         torch=torch.__version__,
         threads=torch.get_num_threads(),
         models=models,

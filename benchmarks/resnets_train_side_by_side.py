@@ -132,7 +132,7 @@ def measure(name: str, recipe: Sgd, n_images: int, device: str) -> Timing:
 
 def report(timings: list[Timing], device: str, n_images: int) -> Table:
     """Return seconds a model and epoch, and how many images a second of a subset's half that is."""
-    where = torch.cuda.get_device_name() if device.startswith("cuda") else f"cpu, {torch.get_num_threads()} threads"
+    where = torch.cuda.get_device_name(device) if device.startswith("cuda") else f"cpu, {torch.get_num_threads()} threads"
     table = Table(title=f"{n_images:,} images, {where}, torch {torch.__version__}; seconds a model and epoch")
     for column in ("network", "side by side", "s", "images in, per s", "difference from the loop"):
         table.add_column(column)
