@@ -27,7 +27,6 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -39,7 +38,7 @@ from protocol.numerics import Exact
 from protocol.recipes import Logistic, Sgd, Sklearn
 from protocol.sampling import Draw, pairs, seed_from_integer
 from protocol.task import Task
-from protocol.training import Dataset, Trainer, load
+from protocol.training import Dataset, Trainer
 from protocol.training.networks import OwnFactory, own_factory
 from protocol.training.scikit import end_processes
 from prover.progress import Watcher, unwatched
@@ -144,23 +143,23 @@ def differences(
 
 
 def calibrate(
-    task: Task, data: Path | None, *, n: int, device: str, factory: str | None, watch: Watcher = unwatched
+    task: Task, dataset: Dataset, *, n: int, device: str, factory: str | None, watch: Watcher = unwatched
 ) -> tuple[tuple[Difference, ...], float]:
     """Return what every way changes on ``n`` subsets, and the tolerance to propose.
 
     Parameters
     ----------
-    data : where the task's file is; None for a ``sklearn:`` set.
+    dataset : the task's own, from ``training.load``.
     factory : ``package.module:function`` of the user's own network, if the task has one.
 
     Raises
     ------
-    DataError, ArgumentError, TrainingError
-        As ``engines.local.prepare`` and :func:`differences` say.
+    ArgumentError, TrainingError
+        As ``training.Trainer`` and :func:`differences` say.
     """
     draw = Draw(seed=seed_from_integer("pilot", task.data.split_seed), design=pairs(n, complements=False))
     own = own_factory(factory) if factory else None
-    trial = Trial(task=task, dataset=load(task, data), draw=draw, n=n, device=device, factory=own)
+    trial = Trial(task=task, dataset=dataset, draw=draw, n=n, device=device, factory=own)
     found = differences(trial, trial.outputs(), watch)
     return found, tolerance(task, found, float(np.median(task.targets.width)))
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from protocol import taskfile
-from protocol.errors import StoreError, TaskFileError
+from protocol.errors import DataError, StoreError, TaskFileError
 from protocol.task import Task
 from prover.database import DATABASE
 
 if TYPE_CHECKING:
+    from protocol.training import Dataset
     from prover.store import Store
 
 MAX_TASK_FILE_BYTES = 4 * taskfile.MAX_CHARACTERS
@@ -52,13 +53,22 @@ def data_beside(task: Task, given: Path | None, task_file: Path) -> Path | None:
     return None if task.data.source.startswith("sklearn:") else given or task_file.parent / task.data.source
 
 
-def unit_names(task: Task, scores: Path, data: Path | None) -> tuple[str, ...]:
-    """Return the names that a .csv says units by; the other kinds have none."""
-    if scores.suffix != ".csv":
-        return ()
+def dataset(task: Task, path: Path | None) -> Dataset:
+    """Return the task's data, read from ``path`` and checked against its digest; DataError names the file."""
     from protocol.training import load  # noqa: PLC0415 - see the head of this file
 
-    return load(task, data).unit_names
+    try:
+        return load(task, path)
+    except DataError as error:
+        if path is None:
+            raise
+        reason = str(error).removeprefix(f"{path}: ").removeprefix(f"{path.name}: ")
+        raise DataError(f"{path}: {reason}") from error
+
+
+def unit_names(task: Task, scores: Path, data: Path | None) -> tuple[str, ...]:
+    """Return the names that a .csv says units by; the other kinds have none."""
+    return dataset(task, data).unit_names if scores.suffix == ".csv" else ()
 
 
 def set_threads(threads: int | None) -> None:

@@ -139,15 +139,19 @@ class Store:
 
     # The task and the key
 
+    def check_task(self, task: Task) -> None:
+        """Raise StoreError where another task is here."""
+        row = self._db.one("SELECT digest FROM task")
+        if row is not None and row[0] != task.digest:
+            raise StoreError(
+                f"store {self.directory}: expected task {row[0].hex()[:16]}, which it holds, "
+                f"got {task.digest.hex()[:16]}; choose another directory"
+            )
+
     def set_task(self, task: Task, data_path: Path | None) -> None:
-        """Save the task and where its data lie; refuse another task than the one that is here."""
+        """Save the task and where its data were found; refuse another task than the one that is here."""
         with self._db.transaction() as db:
-            row = db.execute("SELECT digest FROM task").fetchone()
-            if row is not None and row[0] != task.digest:
-                raise StoreError(
-                    f"store {self.directory}: expected task {row[0].hex()[:16]}, which it holds, "
-                    f"got {task.digest.hex()[:16]}; choose another directory"
-                )
+            self.check_task(task)
             path = None if data_path is None else str(data_path.resolve())
             db.execute("INSERT OR REPLACE INTO task VALUES (1, ?, ?, ?)", (render(task), task.digest, path))
 

@@ -71,12 +71,14 @@ def import_(
     task = inputs.read_task(task_file)
     inputs.set_threads(where.threads)
     with Store(store) as state:
+        state.check_task(task)
         path = inputs.data_path(task, data, task_file, state)
-        claim = read(scores, task, inputs.unit_names(task, scores, path))
+        dataset = inputs.dataset(task, path)
+        claim = read(scores, task, dataset.unit_names)
         state.set_task(task, path)
         figures = guessed_figures()
         if check_retrainings:
-            with opened(choice, task, path) as trains, Bars(shown=not quiet) as bars:
+            with opened(choice, task, dataset) as trains, Bars(shown=not quiet) as bars:
                 campaign = Campaign(state, task, trains, purpose=CHECK, device=choice.fit_device, watch=bars)
                 quality = campaign.judge(claim, check_retrainings)
             figures = quality.figures(0)

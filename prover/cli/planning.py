@@ -51,7 +51,8 @@ def plan(
     inputs.set_threads(where.threads)
     expected, n_saved = _expected(task, store)
     began = time.perf_counter()
-    with opened(choice, task, inputs.data_beside(task, data, task_file)) as trains, Bars(shown=not quiet) as bars:
+    dataset = inputs.dataset(task, inputs.data_beside(task, data, task_file))
+    with opened(choice, task, dataset) as trains, Bars(shown=not quiet) as bars:
         pace = planning.speed(task, trains, opened_s=time.perf_counter() - began, watch=bars)
     gaps = gap or planning.GAPS
     plans = [(e, planning.estimates(task, e.moments, gaps, pace, n_saved=n_saved)) for e in expected]

@@ -59,6 +59,6 @@ def serve(
             sys.stdout.flush()
 
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        with opened(choice, task, data or state.data_path()) as trains:
+        with opened(choice, task, inputs.dataset(task, data or state.data_path())) as trains:
             served = honest(task=task, committed=committed, key=state.signing_key(), engine=trains, limits=limits)
             serve_until_told(served, state, address=address, tls=tls, insecure=insecure, limits=limits, on_ready=tell)

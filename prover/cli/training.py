@@ -34,11 +34,10 @@ def calibrate(
     from prover.scores import write_file
 
     task = inputs.read_task(task_file)
+    dataset = inputs.dataset(task, inputs.data_beside(task, data, task_file))
     inputs.set_threads(threads)
     with Bars(shown=not quiet) as bars:
-        found, tolerance = calibration.calibrate(
-            task, inputs.data_beside(task, data, task_file), n=subsets, device=device, factory=factory, watch=bars
-        )
+        found, tolerance = calibration.calibrate(task, dataset, n=subsets, device=device, factory=factory, watch=bars)
     Console(soft_wrap=True).print(report.differences_table(found))
     say(f"task    {report.tolerance_line(task, tolerance)}")
     if out is not None:
@@ -69,9 +68,11 @@ def train(
     task = inputs.read_task(task_file)
     inputs.set_threads(where.threads)
     with Store(store) as state:
+        state.check_task(task)
         path = inputs.data_path(task, data, task_file, state)
-        state.set_task(task, path)
-        with opened(choice, task, path) as trains, Bars(shown=not quiet) as bars:
+        dataset = inputs.dataset(task, path)
+        state.set_task(task, path)  # where they are, now that they are the task's
+        with opened(choice, task, dataset) as trains, Bars(shown=not quiet) as bars:
             outcome = Campaign(state, task, trains, device=choice.fit_device, method=fit, watch=bars).run(goal)
         committed = claiming.commit(outcome.fit.claim, outcome.fit.figures, state.signing_key())
         state.save_claim(committed)

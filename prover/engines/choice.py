@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from protocol.errors import ArgumentError, TrainingError
 from protocol.task import Task
-from protocol.training import load
+from protocol.training import Dataset
+from protocol.training.networks import own_factory
 from prover.engines.engine import Engine
-from prover.engines.local import prepare
+from prover.engines.local import LocalEngine
 from prover.engines.processes import ProcessEngine
 
 LOCAL, RAY = "local", "ray"
@@ -69,17 +69,15 @@ class Choice:
 
 
 @contextmanager
-def opened(choice: Choice, task: Task, data: Path | None) -> Iterator[Engine]:
-    """Hold an engine, its data read and checked against the task's digest; its workers stop at the end.
+def opened(choice: Choice, task: Task, dataset: Dataset) -> Iterator[Engine]:
+    """Hold an engine; its workers stop at the end.
 
     Parameters
     ----------
-    data : where the task's file is; None for a ``sklearn:`` set. Does not affect outputs: the digest decides.
+    dataset : the task's own, from ``training.load``.
 
     Raises
     ------
-    DataError
-        The data cannot be read, or are not the task's.
     ArgumentError, TrainingError, TransportError
         As the engines say.
     """
@@ -87,18 +85,17 @@ def opened(choice: Choice, task: Task, data: Path | None) -> Iterator[Engine]:
         from prover.engines.ray_engine import RayEngine  # noqa: PLC0415  and gRPC with it, only when it is asked for
 
         with RayEngine(
-            task, load(task, data), address=choice.address, device=choice.device, n_workers=choice.workers,
+            task, dataset, address=choice.address, device=choice.device, n_workers=choice.workers,
             n_threads=choice.threads, factory=choice.factory,
         ) as engine:  # fmt: skip
             yield engine
         return
     devices = choice.devices
     if len(devices) == 1:
-        yield prepare(task, data=data, device=devices[0], n_threads=choice.threads, factory=choice.factory)
+        own = own_factory(choice.factory) if choice.factory else None
+        yield LocalEngine(task, dataset, device=devices[0], n_threads=choice.threads, factory=own)
         return
-    with ProcessEngine(
-        task, load(task, data), devices=devices, n_threads=choice.threads, factory=choice.factory
-    ) as engines:
+    with ProcessEngine(task, dataset, devices=devices, n_threads=choice.threads, factory=choice.factory) as engines:
         yield engines
 
 

@@ -22,7 +22,7 @@ needs_ray = pytest.mark.ray
 
 
 def opening(**what: object) -> str:
-    with opened(Choice(**what), wine()[0], None):  # type: ignore[arg-type]
+    with opened(Choice(**what), *wine()):  # type: ignore[arg-type]
         pytest.fail("expected a refusal")
 
 
@@ -57,10 +57,10 @@ def test_all_cards_are_those_that_torch_finds(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_one_device_needs_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    with opened(Choice(), wine()[0], None) as engine:
+    with opened(Choice(), *wine()) as engine:
         assert isinstance(engine, LocalEngine)
     monkeypatch.setattr(choice, "ProcessEngine", Held)
-    with opened(Choice(workers=2, threads=3), wine()[0], None) as engine:
+    with opened(Choice(workers=2, threads=3), *wine()) as engine:
         assert isinstance(engine, Held)
         assert engine.what == {"devices": ("cpu", "cpu"), "n_threads": 3, "factory": None}
 
