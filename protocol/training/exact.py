@@ -169,7 +169,7 @@ class ExactSolver:
             return slope.round_(short.mul_(sign).mul_(-share))
 
         one = 2.0**activation.step_bits
-        sign = aim / one  # with classes
+        sign = aim * 2.0**-activation.step_bits  # with classes
         return of_squared if self._recipe.loss is Loss.SQUARED else of_hinge
 
 

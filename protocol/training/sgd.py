@@ -186,7 +186,9 @@ def location_and_scale(values: Float64[Tensor, " n"]) -> tuple[float, float]:
 
 def standard(values: Float64[Tensor, " n"], mean: float, scale: float) -> Float64[Tensor, "n 1"]:
     """Return what a regression aims at; a scale of 0 leaves zeros."""
-    return ((values - mean) / (scale or 1.0)).unsqueeze(1)
+    differences = values - mean
+    # By a plain number CUDA multiplies by its reciprocal: two roundings, where exact aims have one.
+    return (differences / torch.full_like(differences, scale or 1.0)).unsqueeze(1)
 
 
 def first_values(name: str, shape: tuple[int, ...], seed: int, parameter: int) -> Float64[np.ndarray, "*shape"]:

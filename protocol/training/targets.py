@@ -36,7 +36,10 @@ def outputs_from_scores(
     shape (m, T), float64, in the kind's unit.
     """
     values = _values(scores, labels, targets.kind, recipe)
-    return values.sum(dim=1, keepdim=True) / values.shape[1] if targets.average else values
+    if not targets.average:
+        return values
+    total = values.sum(dim=1, keepdim=True)
+    return total / torch.full_like(total, values.shape[1])  # by a plain number CUDA divides with two roundings
 
 
 def _values(scores: Tensor, labels: Tensor, kind: TargetKind, recipe: Recipe) -> Float64[Tensor, "m q"]:
