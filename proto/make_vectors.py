@@ -39,6 +39,7 @@ from protocol.recipes import (
     Schedule,
     Sgd,
     Sklearn,
+    digest_of_factory,
 )
 from protocol.sampling import (
     Design,
@@ -220,6 +221,7 @@ def digests() -> list[dict[str, Any]]:
         ("draw", []),
         ("draw", [b"\x00" * 32, 1, 1, 0, True]),
         ("table", [np.array([[0.5, 1.0]]), np.array([1], dtype=np.int64), 2, ["a", "b"], ["0", "1"], None]),
+        ("factory", [b"def make(shape, n_outputs, widths): ...\n", "make"]),
         ("retrained", [0, None, np.array([0, 1], dtype=np.int64), np.array([[0.5], [0.25]])]),
     ]
     return [
@@ -312,7 +314,7 @@ def sgd_task() -> Task:
 def own_network_task() -> Task:
     """Return a task of recipe sgd on a network of the user's own."""
     recipe = Sgd(
-        factory=Factory.CUSTOM, factory_digest=digest("factory", "made up"), widths=(), image=(0, 0, 0),
+        factory=Factory.CUSTOM, factory_digest=digest_of_factory(b"made up", "make"), widths=(), image=(0, 0, 0),
         loss=Loss.CROSS_ENTROPY, optimiser=Optimiser.ADAMW, learning_rate=0.001, momentum=0.0, beta1=0.9, beta2=0.999,
         epsilon=1e-8, weight_decay=0.0, schedule=Schedule.COSINE, warmup_steps=0, epochs=1, batch_size=32,
         precision=Precision.FP32, flips=False, crop_padding=0,

@@ -21,7 +21,8 @@ class Factory(enum.Enum):
     cnn      a 3x3 convolution and ReLU for each of ``widths``, 2x2 mean pooling after each but the first,
              then the mean over the image and a dense layer
     resnet9  the ResNet-9 of the speed records, group norm for batch norm; ``widths`` is its first width
-    custom   the user's own, read from where the user says and from nowhere else; ``factory_digest`` names it
+    custom   the user's own function, read from where the user says and from nowhere else; ``factory_digest`` names
+             its file and the function in it
     """
 
     MLP = "mlp"
@@ -33,7 +34,7 @@ class Factory(enum.Enum):
 class HasNetwork(Protocol):
     """A recipe, or a part of one, that says which network is built.
 
-    factory : what builds it. factory_digest : of a custom one's source; else empty.
+    factory : what builds it. factory_digest : a custom one's (``digest_of_factory``); else empty.
     widths : of the hidden layers, as :class:`Factory` says. image : channels, height and width that a
         row's features spell out; (0, 0, 0) where they are no image.
     """
@@ -82,6 +83,6 @@ def _check_image(image: tuple[int, int, int]) -> None:
     require(n_values <= MAX_IMAGE_VALUES, "recipe.image", f"at most {MAX_IMAGE_VALUES} values", n_values)
 
 
-def digest_of_factory(source: bytes) -> Digest:
-    """Return the name that a task calls a custom factory by: of the whole file that defines it, and of no file else."""
-    return digest("factory", source)
+def digest_of_factory(source: bytes, function: str) -> Digest:
+    """Return the name that a task calls a custom factory by: of the one file that defines it, whole, and its own."""
+    return digest("factory", source, function)

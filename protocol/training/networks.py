@@ -7,8 +7,8 @@ so both are refused.
 
 A factory of the user's own is a function ``make(shape, n_outputs, widths)`` that returns a
 module: ``shape`` is (d,), or (channels, height, width) where the recipe says so. It is named by an
-import path that the user types on this machine, and by nothing that a peer says; its source file
-must have the digest that the task holds, which is looked at before anything is imported.
+import path that the user types on this machine, and by nothing that a peer says; its source file and
+its own name must have the digest that the task holds, which is looked at before anything is imported.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MAX_WEIGHTS = 1 << 28
 
 @dataclass(frozen=True, kw_only=True)
 class OwnFactory:
-    """A factory of the user's own: where it is imported from, and the digest of its source file."""
+    """A factory of the user's own: where it is imported from, and the digest of its source file and name."""
 
     path: str
     digest: Digest
@@ -70,7 +70,7 @@ def own_factory(path: str) -> OwnFactory:
         raise ArgumentError(f"factory {path}: expected a module to import, got {_line(error)}") from error
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         raise ArgumentError(f"factory {path}: expected a module with a source file, found none; is it on PYTHONPATH?")
-    return OwnFactory(path=path, digest=digest_of_factory(Path(spec.origin).read_bytes()))
+    return OwnFactory(path=path, digest=digest_of_factory(Path(spec.origin).read_bytes(), function))
 
 
 def network(recipe: HasNetwork, n_features: int, n_outputs: int, own: OwnFactory | None) -> nn.Module:
@@ -103,7 +103,9 @@ def _maker(recipe: HasNetwork, own: OwnFactory | None) -> Make:
     if own is None:
         raise ArgumentError(f"factory: expected --factory package.module:function, the one of digest {named}, got none")
     if own.digest != recipe.factory_digest:
-        raise ArgumentError(f"factory {own.path}: expected source of digest {named}, got {own.digest.hex()[:16]}")
+        raise ArgumentError(
+            f"factory {own.path}: expected source of digest {named}, file and function, got {own.digest.hex()[:16]}"
+        )
     return own.make()
 
 

@@ -99,7 +99,7 @@ class Trainer:
         Sets torch's threads, for the whole process; None leaves them. Does not affect outputs.
     factory : OwnFactory or None
         Where the user's own network is, for a recipe that has one. Does not affect outputs: the
-        digest in the recipe decides.
+        digest in the recipe decides, of the file and of the function in it.
 
     Raises
     ------

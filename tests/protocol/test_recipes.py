@@ -205,8 +205,10 @@ def test_a_file_that_lacks_one_of_sgds_keys_names_it() -> None:
         parse(text.replace("epochs = 20", ""))
 
 
-def test_a_custom_factorys_name_is_its_source() -> None:
-    assert digest_of_factory(b"def make(): ...") != digest_of_factory(b"def make(): pass")
+def test_a_custom_factorys_name_is_its_source_and_its_own() -> None:
+    of = digest_of_factory(b"def make(): ...", "make")
+    assert of != digest_of_factory(b"def make(): pass", "make")
+    assert of != digest_of_factory(b"def make(): ...", "other")
 
 
 def test_the_exact_profile_survives_the_file_and_the_wire_and_each_of_its_bits_is_hashed() -> None:

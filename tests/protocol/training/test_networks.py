@@ -84,12 +84,19 @@ def test_a_network_of_the_users_own_trains_like_ours_of_the_same_layers(module: 
 
 def test_a_source_of_another_digest_is_refused_and_never_imported(module: str) -> None:
     recipe, own = custom(f"{module}:make")
-    other = dataclasses.replace(recipe, factory_digest=digest_of_factory(b"another"))
-    with pytest.raises(ArgumentError, match=r"expected source of digest [0-9a-f]{16}, got [0-9a-f]{16}"):
+    other = dataclasses.replace(recipe, factory_digest=digest_of_factory(b"another", "make"))
+    with pytest.raises(ArgumentError, match=r"expected source of digest [0-9a-f]{16}, file and function, got [0-9a-f]{16}"):
         network(other, 5, 3, own)
     assert module not in sys.modules
     network(recipe, 5, 3, own)
     assert module in sys.modules
+
+
+def test_another_function_of_the_same_file_is_refused_and_never_imported(module: str) -> None:
+    recipe, _ = custom(f"{module}:make")
+    with pytest.raises(ArgumentError, match="expected source of digest"):
+        network(recipe, 5, 3, own_factory(f"{module}:normed"))
+    assert module not in sys.modules
 
 
 def test_a_custom_recipe_needs_the_users_own_word_for_where_it_is(module: str) -> None:
