@@ -1,12 +1,14 @@
 """How many subsets are trained at once, and the training of one chunk: the same on every engine.
 
 Chunks grow until one takes about ``CHUNK_S``: long enough that saving it costs nothing, short
-enough that little is lost to a kill and that a progress bar moves. One that memory does not hold
-is halved, and none is made as large again.
+enough that little is lost to a kill and that a progress bar moves. They grow on, to ``LONGEST_S``,
+while twice as many at once make each cheaper by a tenth: many small models cost a GPU hardly more
+than one. A chunk that memory does not hold is halved, and none is made as large again.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Protocol
 
@@ -21,6 +23,10 @@ from protocol.training.trainer import Outputs
 from prover.engines.engine import Done
 
 CHUNK_S = 0.5
+LONGEST_S = 20.0
+GAIN = 0.1
+"""Share of a training's seconds that twice as many at once must save to be worth a longer chunk."""
+
 FIRST_CHUNK = 16
 MAX_CHUNK = 4096
 MAX_CHUNK_BYTES = 1 << 26
@@ -36,6 +42,7 @@ class ChunkSize:
     def __init__(self, task: Task) -> None:
         self._largest = min(MAX_CHUNK, max(MAX_CHUNK_BYTES // (task.n_units + 8 * task.n_targets), 2))
         self._next = FIRST_CHUNK
+        self._each_s = math.inf  # of a training, in chunks half as large as the next
 
     @property
     def next(self) -> int:
@@ -44,8 +51,14 @@ class ChunkSize:
 
     def took(self, n: int, seconds: float) -> None:
         """Learn that a chunk of n took so long; only one as large as they come says anything about larger ones."""
-        if n >= self.next and seconds < CHUNK_S / 2:
-            self._next = min(2 * n, self._largest)
+        if n < self.next:
+            return
+        each_s = seconds / n
+        pays = each_s <= (1 - GAIN) * self._each_s
+        if n < self._largest and (seconds < CHUNK_S / 2 or (pays and seconds < LONGEST_S / 2)):
+            self._next, self._each_s = min(2 * n, self._largest), each_s
+        elif n > FIRST_CHUNK and not pays and seconds > CHUNK_S and self._each_s > 0:
+            self._next, self._each_s = n // 2, 0.0  # and does not try again
 
     def too_large(self, n: int) -> None:
         """Learn that memory did not hold a chunk of n."""

@@ -9,6 +9,7 @@ is: a process of this machine or a task on a cluster (``Crew``).
                                                an operating system short of memory
                        -> lost too often       the run ends
                        -> failed               what is under way is waited for and told of; the run ends
+    a worker that cannot train at all          likewise, whatever it is
 """
 
 from __future__ import annotations
@@ -87,8 +88,11 @@ class Crew(Protocol):
         """Let a worker train a chunk; only when there is room."""
         ...
 
-    def wait(self) -> list[tuple[int, Report]]:
-        """Return what became of chunks under way, by their tickets; blocks until something is to be said, or was."""
+    def wait(self) -> Sequence[tuple[int | None, Report]]:
+        """Return what became of chunks under way, by their tickets; blocks until something is to be said, or was.
+
+        None with a ``Failed``: workers cannot be had, whatever the chunk.
+        """
         ...
 
     def drop(self) -> None:
@@ -126,8 +130,8 @@ def dispatch(
             while run.is_wanting and crew.has_room():
                 ticket, chunk = run.next()
                 crew.give(ticket, draw, chunk)
-            for ticket, report in crew.wait():
-                run.take(ticket, report)
+            for given, report in crew.wait():
+                run.take(given, report)
     except BaseException:
         crew.drop()
         raise
@@ -164,7 +168,10 @@ class _Run:
         self._under_way[self._ticket] = _Part(start=part.start, stop=stop, n_losses=part.n_losses)
         return self._ticket, self._evaluations[part.start : stop]
 
-    def take(self, ticket: int, report: Report) -> None:
+    def take(self, ticket: int | None, report: Report) -> None:
+        if ticket is None:
+            self.failure = self.failure or (report.error if isinstance(report, Failed) else None)
+            return
         part = self._under_way.pop(ticket)
         n = part.stop - part.start
         match report:

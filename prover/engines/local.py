@@ -10,10 +10,11 @@ from jaxtyping import Int64
 
 from protocol.sampling import Draw
 from protocol.task import Task
-from protocol.training import Dataset, Trainer, load
+from protocol.training import Dataset, load
 from protocol.training.networks import OwnFactory, own_factory
 from prover.engines.chunks import ChunkSize, TooLarge, Trains, train_chunk
 from prover.engines.engine import Done, OnDone
+from prover.engines.trainers import trainer_of
 
 
 class LocalEngine:
@@ -35,7 +36,7 @@ class LocalEngine:
         factory: OwnFactory | None = None,
     ) -> None:
         self._task = task
-        self._trainer: Trains = Trainer(task, dataset, device=device, n_threads=n_threads, factory=factory)
+        self._trainer: Trains = trainer_of(task, dataset, device=device, n_threads=n_threads, factory=factory)
         self._turn = threading.Lock()
         self._size = ChunkSize(task)
 

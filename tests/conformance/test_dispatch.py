@@ -9,7 +9,7 @@ import torch
 from protocol.errors import TrainingError
 from protocol.training.trainer import Outputs
 from prover.engines import Done, in_order
-from prover.engines.chunks import CHUNK_S, FIRST_CHUNK, MAX_CHUNK, ChunkSize, TooLarge, train_chunk
+from prover.engines.chunks import CHUNK_S, FIRST_CHUNK, LONGEST_S, MAX_CHUNK, ChunkSize, TooLarge, train_chunk
 from prover.engines.dispatch import MAX_LOSSES, Failed, LostWorker, Report, TooMuch, dispatch
 from prover.engines.local import LocalEngine
 from tests.conformance.worlds import DRAW, gathered, wine
@@ -64,8 +64,6 @@ def test_chunks_grow_to_half_a_second_and_not_past_what_fitted() -> None:
     assert size.next == FIRST_CHUNK
     size.took(3, 0.0)  # the end of a run says nothing of large ones
     assert size.next == FIRST_CHUNK
-    size.took(16, CHUNK_S)
-    assert size.next == FIRST_CHUNK
     for _ in range(20):
         size.took(size.next, 0.01)
     assert size.next == MAX_CHUNK
@@ -73,6 +71,36 @@ def test_chunks_grow_to_half_a_second_and_not_past_what_fitted() -> None:
     for _ in range(20):
         size.took(size.next, 0.01)
     assert size.next == MAX_CHUNK // 2
+
+
+def sizes_where(seconds_of) -> list[int]:  # type: ignore[no-untyped-def]
+    """Return the sizes of the first chunks where one of n takes ``seconds_of(n)``."""
+    size, sizes = ChunkSize(TASK), []
+    for _ in range(16):
+        sizes.append(size.next)
+        size.took(size.next, seconds_of(size.next))
+    return sizes
+
+
+def test_chunks_grow_on_while_many_at_once_are_cheaper_each() -> None:
+    sizes = sizes_where(lambda n: 1.0 + 1e-4 * n)  # a GPU: the steps cost, and hardly what is in them
+    assert sizes[-1] == MAX_CHUNK
+    assert sizes_where(lambda n: 4.0 + 0.02 * n)[-1] == 512  # which takes 14 s: twice as many, more than LONGEST_S
+    assert LONGEST_S < 4.0 + 0.02 * 1024
+
+
+def test_chunks_that_gain_nothing_by_size_are_as_short_as_they_come() -> None:
+    assert sizes_where(lambda n: 0.1 * n) == [16, 32, *[16] * 14]  # one try
+    assert sizes_where(lambda n: 0.001 * n)[-1] == 256
+    assert sizes_where(lambda n: 100.0 * n) == [16] * 16
+
+
+def test_a_first_chunk_that_warms_up_decides_nothing() -> None:
+    slow = iter([3.0])
+    assert sizes_where(lambda n: next(slow, 0.001 * n))[-1] == 256
+
+
+GONE = Failed(error=TrainingError("device 'cuda:3': expected it"))
 
 
 class Script:
@@ -88,9 +116,10 @@ class Script:
         self.given.append(evaluations.tolist())
         self.under_way.append((ticket, evaluations))
 
-    def wait(self) -> list[tuple[int, Report]]:
+    def wait(self) -> list[tuple[int | None, Report]]:
         ticket, evaluations = self.under_way.pop()
-        return [(ticket, self.fate(evaluations) or done(evaluations))]
+        outcome = self.fate(evaluations) or done(evaluations)
+        return [(ticket, outcome)] if outcome is not GONE else [(None, outcome), (ticket, LostWorker(reason="gone"))]
 
     def drop(self) -> None:
         self.under_way.clear()
@@ -160,6 +189,14 @@ def test_a_training_that_fails_ends_the_run_and_what_was_under_way_is_kept() -> 
     told = dealt(crew, 500)
     assert told == [*range(16), -1]
     assert len(crew.given) == 2  # nothing was begun after it
+
+
+def test_a_worker_that_cannot_be_had_again_ends_the_run_and_what_was_under_way_is_kept() -> None:
+    crew = Script(lambda evaluations: GONE if 20 in evaluations else None)
+    told = dealt(crew, 500)
+    assert told == [*range(16), -1]
+    assert crew.error == "device 'cuda:3': expected it"  # type: ignore[attr-defined]
+    assert len(crew.given) == 2
 
 
 def test_a_run_that_is_stopped_drops_what_is_under_way() -> None:

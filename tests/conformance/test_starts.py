@@ -10,16 +10,20 @@ import numpy as np
 import pytest
 
 from protocol.errors import TrainingError
-from prover.engines import Done
-from prover.engines.processes import MAX_STARTS, ProcessEngine
-from tests.conformance.worlds import DRAW, gathered, reference, wine
+from protocol.training import Trainer
+from prover import config
+from prover.engines import Done, trainers
+from prover.engines.local import LocalEngine
+from prover.engines.processes import MAX_STARTS, ProcessEngine, _Stage
+from tests.conformance.worlds import DRAW, gathered, wine
 
 N = 12_000  # more chunks than kills, from the other worker alone
+TASK, DATASET = config.draft(config.Choices(data="sklearn:digits", n_targets=5))  # more bytes than a pipe holds
 
 
 @pytest.fixture
 def engine() -> Iterator[ProcessEngine]:
-    with ProcessEngine(*wine(), devices=["cpu", "cpu"], n_threads=1) as engine:
+    with ProcessEngine(TASK, DATASET, devices=["cpu", "cpu"], n_threads=1) as engine:
         yield engine
 
 
@@ -28,8 +32,9 @@ def killing(engine: ProcessEngine, killed: list[bool], n: int) -> Callable[[Done
 
     def kill(_: Done) -> None:
         worker = engine._crew._workers[0]
-        if len(killed) <= n and worker.process.is_alive() and worker.is_ready == (not killed):
-            killed.append(worker.is_ready)
+        was_ready = worker.stage in {_Stage.IDLE, _Stage.BUSY}
+        if len(killed) <= n and worker.process.is_alive() and was_ready == (not killed):
+            killed.append(was_ready)
             os.kill(worker.process.pid or 0, signal.SIGKILL)
             worker.process.join()
 
@@ -40,7 +45,9 @@ def whole(engine: ProcessEngine) -> bool:
     chunks = gathered(engine, np.arange(100))
     numbers = np.concatenate([chunk.evaluations for chunk in chunks])
     outputs = np.concatenate([chunk.outputs for chunk in chunks])
-    return len(numbers) == 100 and bool(np.allclose(outputs, reference(numbers), atol=1e-9))
+    seeds = DRAW.training_seeds(TASK, numbers)
+    theirs = Trainer(TASK, DATASET).outputs(DRAW.subsets(TASK, numbers), seeds).values
+    return len(numbers) == 100 and bool(np.allclose(outputs, theirs, atol=1e-9))
 
 
 def test_a_worker_killed_as_it_starts_is_started_again(engine: ProcessEngine) -> None:
@@ -60,7 +67,43 @@ def test_a_worker_killed_as_it_starts_is_started_again(engine: ProcessEngine) ->
 
 def test_a_worker_that_never_starts_ends_the_run_and_not_the_next(engine: ProcessEngine) -> None:
     killed: list[bool] = []
+    told: set[int] = set()
+    dealt: list[set[int]] = []
+    crew, kill = engine._crew, killing(engine, killed, MAX_STARTS)
+    give = crew.give
+
+    def giving(ticket: int, draw: object, evaluations: np.ndarray) -> None:
+        dealt.append(set(evaluations.tolist()))
+        give(ticket, draw, evaluations)  # type: ignore[arg-type]
+
+    def on_done(chunk: Done) -> None:
+        told.update(chunk.evaluations.tolist())
+        kill(chunk)
+
+    crew.give = giving  # type: ignore[method-assign]
     with pytest.raises(TrainingError, match=rf"'cpu'.*{MAX_STARTS} ended before they were ready .*SIGKILL.*memory"):
-        engine.run(DRAW, np.arange(N), killing(engine, killed, MAX_STARTS))
+        engine.run(DRAW, np.arange(N), on_done)
     assert killed == [True] + [False] * MAX_STARTS
+    left = set().union(*dealt) - told
+    assert any(left <= chunk for chunk in dealt), "all but the killed worker's chunk is told of"
     assert whole(engine)
+
+
+def test_memory_too_small_for_the_data_is_said_in_our_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(*_: object, **__: object) -> Trainer:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:114] DefaultCPUAllocator: not enough memory: you tried to")
+
+    monkeypatch.setattr(trainers, "Trainer", made)
+    with pytest.raises(
+        TrainingError, match=r"device 'cpu': expected memory for the data and what recipe ridge sets up"
+    ):
+        LocalEngine(*wine())
+
+
+def test_another_fault_of_the_trainer_is_not_memorys(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(*_: object, **__: object) -> Trainer:
+        raise RuntimeError("shape")
+
+    monkeypatch.setattr(trainers, "Trainer", made)
+    with pytest.raises(RuntimeError, match="shape"):
+        LocalEngine(*wine())
