@@ -5,8 +5,8 @@ when to train.
 
     DIR/store.sqlite   the database (``prover.database``): what a method has saved when it returns
                        is there after kill -9 or a power cut, and what it has not is absent whole
-    DIR/signing.key    32 bytes in hexadecimal, mode 0600, made at first need; a file of its own, so that
-                       copying the database to somebody gives nothing away
+    DIR/signing.key    32 bytes in hexadecimal, mode 0600, made for the first claim, and for another where it
+                       was lost; a file of its own, so that copying the database to somebody gives nothing away
     DIR/lock           held by the one process that may write
 
 Every method may be called from any thread, and may raise StoreError for the disk. Saving what is
@@ -172,7 +172,26 @@ class Store:
         return None if row is None or row[0] is None else Path(row[0])
 
     def signing_key(self) -> SigningKey:
-        """Return the prover's key, made from fresh entropy when there is none.
+        """Return the key that signed the claim, to sign answers with; before there is a claim, the next one's.
+
+        Raises
+        ------
+        StoreError
+            The key is gone or another one: its answers would not be those of whoever signed the claim. Or as
+            :meth:`next_signing_key`.
+        """
+        path, advice = self.directory / KEY, "restore it from a copy, or train or import again"
+        with self._db.mutex:
+            signer = self.signer()
+            if signer is not None and not path.exists():
+                raise StoreError(f"{path}: expected the key that signed the claim, found none; {advice}")
+            key = self.next_signing_key()
+        if signer not in {None, key.public}:
+            raise StoreError(f"{path}: expected the key that signed the claim, got another; {advice}")
+        return key
+
+    def next_signing_key(self) -> SigningKey:
+        """Return the key to sign a claim with that takes the place of any other, made when there is none.
 
         Raises
         ------
@@ -318,6 +337,12 @@ class Store:
             db.execute("INSERT INTO claim VALUES (1, ?, ?, ?, ?, ?, ?, ?)", row)
             rows = ((t, float(claim.intercepts[t]), _to_blob(claim.scores[t])) for t in range(claim.n_targets))
             db.executemany("INSERT INTO score VALUES (?, ?, ?)", rows)
+
+    def signer(self) -> PublicKey | None:
+        """Return the key that the claim is signed by; None if there is no claim yet."""
+        row = self._db.one("SELECT public_key FROM claim")
+        with self._intact():
+            return None if row is None else PublicKey(row[0])
 
     def claim(self) -> ClaimCommitted | None:
         """Return the signed claim, its signature and root checked; None if there is none yet."""

@@ -60,8 +60,9 @@ def import_(
     quiet: options.Quiet = False,
 ) -> None:
     """Make scores from elsewhere the claim that this store proves."""
-    from prover import claiming, report
+    from prover import report
     from prover.campaign import CHECK, Campaign, guessed_figures
+    from prover.cli.signing import published
     from prover.engines.choice import opened
     from prover.scores import check_format, read
     from prover.store import Store
@@ -83,8 +84,7 @@ def import_(
                 quality = campaign.judge(claim, check_retrainings)
             figures = quality.figures(0)
             say(f"check   relative gap {quality.mean_gap:.4f} +- {quality.mean_gap_error:.4f}, mean over targets")
-        committed = claiming.commit(claim, figures, state.signing_key())
-        state.save_claim(committed)
+        committed = published(state, claim, figures)
     say(f"claim   {committed.signed.root.hex()}")
     say(
         f"        {report.figures_line(figures)}"

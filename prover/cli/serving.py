@@ -51,6 +51,7 @@ def serve(
         task, committed = state.task(), state.claim()
         if committed is None:
             raise StoreError(f"store {store}: expected a claim, found none; run prover train first")
+        key = state.signing_key()
 
         def tell(address: str) -> None:
             say(f"task    {task.digest.hex()}")
@@ -60,5 +61,5 @@ def serve(
 
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         with opened(choice, task, inputs.dataset(task, data or state.data_path())) as trains:
-            served = honest(task=task, committed=committed, key=state.signing_key(), engine=trains, limits=limits)
+            served = honest(task=task, committed=committed, key=key, engine=trains, limits=limits)
             serve_until_told(served, state, address=address, tls=tls, insecure=insecure, limits=limits, on_ready=tell)

@@ -58,8 +58,9 @@ def train(
     quiet: options.Quiet = False,
 ) -> None:
     """Train, fit and sign a claim; goes on where an earlier run was stopped."""
-    from prover import claiming, report
+    from prover import report
     from prover.campaign import Campaign, Goal
+    from prover.cli.signing import published
     from prover.engines.choice import opened
     from prover.store import Store
 
@@ -74,8 +75,7 @@ def train(
         state.set_task(task, path)  # where they are, now that they are the task's
         with opened(choice, task, dataset) as trains, Bars(shown=not quiet) as bars:
             outcome = Campaign(state, task, trains, device=choice.fit_device, method=fit, watch=bars).run(goal)
-        committed = claiming.commit(outcome.fit.claim, outcome.fit.figures, state.signing_key())
-        state.save_claim(committed)
+        committed = published(state, outcome.fit.claim, outcome.fit.figures)
     Console(soft_wrap=True).print(report.quality_table(outcome.fit.quality, every=per_target))
     say(f"claim   {committed.signed.root.hex()}")
     say(f"        {report.figures_line(committed.signed.figures)}")
