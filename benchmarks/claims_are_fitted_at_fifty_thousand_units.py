@@ -152,8 +152,10 @@ def counted(passes: Passes, n: int) -> Iterator[None]:
 
     def counting(original: Callable[[Design, torch.Tensor], torch.Tensor], weight: int) -> Any:
         def product(self: Design, v: torch.Tensor) -> torch.Tensor:
+            wait(self.device)
             start = time.perf_counter()
             out = original(self, v)
+            wait(self.device)
             passes.seconds += time.perf_counter() - start
             passes.products += weight * len(self) / n
             return out
@@ -167,6 +169,12 @@ def counted(passes: Passes, n: int) -> Iterator[None]:
     finally:
         for name, original in originals.items():
             setattr(Design, name, original)
+
+
+def wait(device: str) -> None:
+    """Wait for what a GPU has been given to do; a processor is done when it returns."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
 
 
 def product_gflops(size: Size, device: str) -> float:
@@ -262,12 +270,13 @@ def measured_apart(method: Method, size: Size, options: argparse.Namespace) -> F
     return Figures(**json.loads(found.stdout))
 
 
-def report(all_figures: list[Figures], size: Size) -> Table:
+def report(all_figures: list[Figures], size: Size, device: str) -> Table:
     """Return the figures as a table, a column a method."""
     retrainings = size.evaluations * size.sides
+    where = torch.cuda.get_device_name(device) if device.startswith("cuda") else f"{torch.get_num_threads()} threads"
     table = Table(
         title=f"{size.units:,} units, {retrainings:,} retrainings ({size.evaluations:,} independent, p = {size.p:g}), "
-        f"{size.targets} targets; outputs simulated; {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}"
+        f"{size.targets} targets; outputs simulated; {where}, load {os.getloadavg()[0]:.1f}"
     )
     table.add_column("figure")
     for figures in all_figures:
@@ -319,7 +328,7 @@ def main() -> int:
         print(json.dumps(asdict(found)))
         return 0
     all_figures = [measured_apart(Method(name), size, options) for name in options.methods.split(",")]
-    Console(width=140).print(report(all_figures, size))
+    Console(width=140).print(report(all_figures, size, options.device))
     holds = all(figures.holds(size) for figures in all_figures)
     if options.json:
         written = {"size": asdict(size), "methods": [asdict(figures) for figures in all_figures], "holds": holds}

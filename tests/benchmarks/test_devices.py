@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import __main__ as run_all
+from benchmarks import claims_are_fitted_at_fifty_thousand_units as claims
 from benchmarks import exact_training_costs_at_most_twice as exact
 from benchmarks import many_models_are_ten_times_a_loop as perceptrons
 from benchmarks import resnets_train_side_by_side as resnets
@@ -106,3 +108,47 @@ def test_the_loop_multiplies_as_precisely_as_its_recipe_says(monkeypatch: pytest
     resnets.plain_loop(resnets.SMALL_CNN, x, labels, "cpu")(np.ones(N, dtype=bool))
     assert begun == [True]
     assert not entered
+
+
+def test_products_are_timed_until_the_device_has_done_them(waited: list[object]) -> None:
+    class Queued:
+        """What a Design gives away at once and a GPU does later."""
+
+        device = SECOND
+
+        def __len__(self) -> int:
+            return 4
+
+    def product(self: object, v: torch.Tensor) -> torch.Tensor:
+        waited.append("queued")
+        return v
+
+    originals = {name: getattr(claims.Design, name) for name in ("times", "transposed_times", "gram_times")}
+    passes = claims.Passes()
+    with pytest.MonkeyPatch.context() as patched:
+        for name in originals:
+            patched.setattr(claims.Design, name, product)
+        with claims.counted(passes, 4):
+            claims.Design.gram_times(Queued(), torch.ones(1))
+    assert waited == [SECOND, "queued", SECOND]
+    assert passes.products == 2
+    assert passes.seconds > 0
+
+
+def test_on_a_gpu_claims_are_fitted_at_their_full_size() -> None:
+    found = [command[1:] for command in run_all.commands(SECOND) if command[0] == run_all.CLAIMS]
+    sizes = [dict(zip(arguments[::2], arguments[1::2], strict=False)) for arguments in found]
+    assert {tuple(size["--methods"].split(",")) for size in sizes} == {("ridge", "lasso"), ("least-squares",)}
+    assert {size["--units"] for size in sizes} == {"50000"}
+    retrainings = [int(size["--evaluations"]) * (1 if "--p" in size else 2) for size in sizes]
+    assert retrainings == [100_000, 100_000]
+    assert all(arguments[-2:] == ("--device", SECOND) for arguments in found)
+
+
+def test_a_device_changes_which_programs_run_and_not_what_a_processor_runs() -> None:
+    everything = {command[0] for command in run_all.commands(None)}
+    assert {command[0] for command in run_all.commands(SECOND)} < everything
+    assert {command[0] for command in run_all.commands("cpu")} == {command[0] for command in run_all.commands(SECOND)}
+    for program in everything - {"evidence"}:
+        assert (run_all.HERE / f"{program}.py").is_file()
+    assert (run_all.CLAIMS, "--device", "cpu") in run_all.commands("cpu")
