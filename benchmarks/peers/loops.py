@@ -5,7 +5,9 @@
 Runs in an environment of its own (requirements.txt beside it) and imports nothing of this project. DIRECTORY/work.npz
 holds the data and the subsets. First a line on stdout with the versions; then for each line on stdin,
 {"loop": NAME, "n": 40, "as": FILE}, the loop trains on the first n subsets, writes what it read off its models to
-DIRECTORY/FILE, and answers with a line {"seconds": ...}.
+DIRECTORY/FILE, and answers with a line {"seconds": ..., "core_seconds": ...}: on the wall's clock, and of processors,
+this process's and its descendants'. Both clocks run while the loop does: not while data are read or put into its form,
+nor while what it read off is written.
 
 Each loop is used as its documentation shows, on N_JOBS processes of one thread that were started before the clock:
 
@@ -29,9 +31,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import psutil
 import torch
 from dattri.model_util.retrain import retrain_lds
 from joblib import Parallel, delayed, parallel_config
@@ -46,8 +49,39 @@ CHUNKS_PER_JOB = 4
 PACKAGES = ("dattri", "pyDVL", "scikit-learn", "joblib", "torch", "numpy", "scipy")
 
 Work = dict[str, np.ndarray]
-Loop = Callable[[Work, int], tuple[float, np.ndarray]]
-"""The data and how many subsets to train on, to seconds and what was read off the models."""
+
+
+class Taken(NamedTuple):
+    """What a loop took, in seconds."""
+
+    wall: float
+    core: float
+
+
+Loop = Callable[[Work, int], tuple[Taken, np.ndarray]]
+"""The data and how many subsets to train on, to what that took and what was read off the models."""
+
+
+class Watch:
+    """Both clocks from here on."""
+
+    def __init__(self) -> None:
+        self._core, self._wall = processor_seconds(), time.perf_counter()
+
+    def read(self) -> Taken:
+        """Return what was taken since the start."""
+        wall = time.perf_counter() - self._wall
+        return Taken(wall, processor_seconds() - self._core)
+
+
+def processor_seconds() -> float:
+    """Return the seconds of processor that this process and its descendants, where they live, have had so far."""
+    this, total = psutil.Process(), 0.0
+    for process in (this, *this.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 def margins(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -71,12 +105,12 @@ def sklearn_part(model: Any, work: Work, subsets: np.ndarray) -> list[np.ndarray
 def sklearn_loop(model: Any) -> Loop:
     """Return a loop over ``model``, chunk by chunk."""
 
-    def loop(work: Work, n: int) -> tuple[float, np.ndarray]:
+    def loop(work: Work, n: int) -> tuple[Taken, np.ndarray]:
         data = {name: array for name, array in work.items() if name != "subsets"}
-        started = time.perf_counter()
+        watch = Watch()
         chunks = np.array_split(work["subsets"][:n], N_JOBS * CHUNKS_PER_JOB)
         parts = Parallel(n_jobs=N_JOBS)(delayed(sklearn_part)(model, data, chunk) for chunk in chunks)
-        return time.perf_counter() - started, np.concatenate(parts)
+        return watch.read(), np.concatenate(parts)
 
     return loop
 
@@ -101,16 +135,16 @@ def samples(work: Work, n: int) -> list[Sample]:
 def pydvl_valuation(model: Any) -> Loop:
     """Return pyDVL's maximum-sample-reuse Banzhaf values, shape (N,), on our subsets."""
 
-    def loop(work: Work, n: int) -> tuple[float, np.ndarray]:
+    def loop(work: Work, n: int) -> tuple[Taken, np.ndarray]:
         train, utility = pydvl_parts(model, work)
         sampler = MSRSampler(batch_size=batch_size(n))
         sampler.generate = lambda _: iter(samples(work, n))
         valuation = MSRBanzhafValuation(utility, NoStopping(sampler))
         valuation.sampler = sampler
-        started = time.perf_counter()
+        watch = Watch()
         with parallel_config(n_jobs=N_JOBS):
             valuation.fit(train)
-        return time.perf_counter() - started, np.asarray(valuation.result.values)
+        return watch.read(), np.asarray(valuation.result.values)
 
     return loop
 
@@ -123,14 +157,14 @@ def pydvl_part(utility: ModelUtility, batch: list[Sample]) -> list[float]:
 def pydvl_retraining(model: Any) -> Loop:
     """Return pyDVL's utilities, shape (n,), on our subsets."""
 
-    def loop(work: Work, n: int) -> tuple[float, np.ndarray]:
+    def loop(work: Work, n: int) -> tuple[Taken, np.ndarray]:
         train, utility = pydvl_parts(model, work)
         utility = utility.with_dataset(train)
         given, size = samples(work, n), batch_size(n)
-        started = time.perf_counter()
+        watch = Watch()
         batches = [given[i : i + size] for i in range(0, n, size)]
         parts = Parallel(n_jobs=N_JOBS)(delayed(pydvl_part)(utility, batch) for batch in batches)
-        return time.perf_counter() - started, np.concatenate(parts)
+        return watch.read(), np.concatenate(parts)
 
     return loop
 
@@ -165,19 +199,19 @@ def dattri_part(work: Work, n_rows: int, recipe: dict[str, Any], path: str, star
 
 
 def dattri_loop(n_rows: int) -> Loop:
-    """Return dattri's loop with so many rows a step; it reads the models' margins after the clock has stopped."""
+    """Return dattri's loop with so many rows a step; it reads the models' margins after the clocks have stopped."""
 
-    def loop(work: Work, n: int) -> tuple[float, np.ndarray]:
+    def loop(work: Work, n: int) -> tuple[Taken, np.ndarray]:
         data = {name: work[name] for name in ("x", "y")}
         recipe = json.loads(str(work["recipe"]))
         each = n // N_JOBS
         with tempfile.TemporaryDirectory() as path:
-            started = time.perf_counter()
+            watch = Watch()
             Parallel(n_jobs=N_JOBS)(
                 delayed(dattri_part)(data, n_rows, recipe, path, k * each, each, n) for k in range(N_JOBS)
             )
-            seconds = time.perf_counter() - started
-            return seconds, np.array([read_margins(work, recipe, Path(path) / str(i)) for i in range(n)])
+            taken = watch.read()
+            return taken, np.array([read_margins(work, recipe, Path(path) / str(i)) for i in range(n)])
 
     return loop
 
@@ -225,9 +259,9 @@ def main() -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         work = read_work(directory / asked["work"])
-        seconds, outputs = loops_of(work)[asked["loop"]](work, asked["n"])
+        taken, outputs = loops_of(work)[asked["loop"]](work, asked["n"])
         np.save(directory / asked["as"], outputs)
-        print(json.dumps({"seconds": seconds}), file=said, flush=True)
+        print(json.dumps({"seconds": taken.wall, "core_seconds": taken.core}), file=said, flush=True)
 
 
 if __name__ == "__main__":
