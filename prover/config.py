@@ -7,6 +7,7 @@ task file, and hashed from there. Refuses to know what a pilot run finds (``prov
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 
 import numpy as np
 
@@ -27,6 +28,9 @@ from protocol.task import (
 )
 from protocol.training import Dataset, Table, read_table, split
 from prover.choices import BUNDLED, Choices
+from prover.estimator_choices import EstimatorChoices
+from prover.kernel_choices import KernelChoices
+from prover.network_choices import NetworkChoices
 
 MAX_DEFAULT_TRAIN = 1000
 MAX_DEFAULT_TARGETS = 200
@@ -44,16 +48,20 @@ _OF_TANGENT = {"factory", "widths", "image"}
 _OPEN = 1e100  # stands for a range that a pilot run is still to propose
 
 
-def draft(choices: Choices) -> tuple[Task, Dataset]:
+def draft(choices: Choices, *, given: Collection[str] = ()) -> tuple[Task, Dataset]:
     """Return the task, its ranges wide open and its tolerance 0, and its data.
+
+    Parameters
+    ----------
+    given : names of fields that the user typed; one that has another value than its default was typed in any case.
 
     Raises
     ------
     ArgumentError
-        A choice that the data have no room for, or that the recipe does not read. DataError, TaskFileError: as
+        A choice that the data have no room for, or that nothing reads. DataError, TaskFileError: as
         ``training.split`` and ``protocol.task`` say.
     """
-    _check_applies(choices)
+    _check_applies(choices, given)
     path = choices.path
     table = read_table(
         choices.data if path is None else path.name,
@@ -80,7 +88,7 @@ def draft(choices: Choices) -> tuple[Task, Dataset]:
         ),
         p_16=_p_16(choices.p),
         seed_policy=choices.seed_policy,
-        seed=0 if choices.seed_policy is SeedPolicy.PER_SUBSET else choices.seed,
+        seed=choices.seed,
         numerics=_numerics(choices, recipe, dataset, data.n_classes, n_averaged=n_rows if choices.average else 1),
     )
     return task, dataset
@@ -116,24 +124,44 @@ def _data(choices: Choices, table: Table, source: str) -> Data:
     )
 
 
-def _check_applies(choices: Choices) -> None:
-    """Refuse an option of another recipe: whoever gave it would believe that it holds."""
+def _check_applies(choices: Choices, given: Collection[str]) -> None:
+    """Refuse an option that nothing reads: whoever gave it would believe that it holds."""
     if choices.recipe not in _RECIPES:
         return  # which ``_recipe`` says
+    recipe, kernel = f"--recipe {choices.recipe}", f"--kernel {choices.kernel.kernel.value}"
     is_tangent = choices.recipe == Kernel.name and choices.kernel.kernel is KernelKind.NTK
     for group, of in (choices.kernel, Kernel.name), (choices.network, Sgd.name), (choices.estimator, Sklearn.name):
         for field in dataclasses.fields(group):
-            value = getattr(group, field.name)
-            reads = choices.recipe == of or (is_tangent and field.name in _OF_TANGENT)
-            if not reads and value != field.default:
-                raise ArgumentError(
-                    f"--{field.name.replace('_', '-')}: expected none with --recipe {choices.recipe}, which does not "
-                    f"read it, got {getattr(value, 'value', value)}; leave it out, or use --recipe {of}"
-                )
+            if choices.recipe != of and not (is_tangent and field.name in _OF_TANGENT):
+                _refuse(group, field.name, given, recipe, instead=f"--recipe {of}")
+    if choices.recipe == Kernel.name and not is_tangent:
+        _refuse(choices.kernel, "network_seed", given, kernel, instead=f"--kernel {KernelKind.NTK.value}")
+    if choices.recipe != Logistic.name:
+        _refuse(choices, "gradient_tolerance", given, recipe, instead=f"--recipe {Logistic.name}")
+    if choices.seed_policy is SeedPolicy.PER_SUBSET:
+        _refuse(choices, "seed", given, "--seed-policy per-subset", instead="--seed-policy shared")
     if choices.l2 is not None and choices.recipe in (Sgd.name, Sklearn.name):
         raise ArgumentError(
             f"--l2: expected none with --recipe {choices.recipe}, which does not read it, got {choices.l2}; "
             "use --weight-decay (sgd), or the estimator's own (sklearn)"
+        )
+
+
+def _refuse(
+    group: Choices | KernelChoices | NetworkChoices | EstimatorChoices,
+    name: str,
+    given: Collection[str],
+    beside: str,
+    *,
+    instead: str,
+) -> None:
+    """Refuse an option that is not read beside another, if it was given."""
+    value = getattr(group, name)
+    default = next(field.default for field in dataclasses.fields(group) if field.name == name)
+    if name in given or value != default:
+        raise ArgumentError(
+            f"--{name.replace('_', '-')}: expected none with {beside}, which does not read it, "
+            f"got {getattr(value, 'value', value)}; leave it out, or use {instead}"
         )
 
 

@@ -17,6 +17,7 @@ from prover.progress import Bars
 
 
 def init(
+    context: typer.Context,
     choices: Choices,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The task file to write.")] = Path("task.toml"),
     device: options.Device = "cpu",
@@ -31,7 +32,7 @@ def init(
     if out.exists() and not force:
         raise ArgumentError(f"{out}: expected no such file yet; choose another name, or --force to replace it")
     inputs.set_threads(threads)
-    task, dataset = config.draft(choices)
+    task, dataset = config.draft(choices, given=options.given(context))
     with Bars(shown=not quiet) as bars:
         proposal = pilot.propose(task, dataset, device=device, watch=bars, factory=choices.network.own)
     task = config.settled(task, lo=proposal.lo, hi=proposal.hi, tolerance=proposal.tolerance)

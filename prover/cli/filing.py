@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -49,6 +50,7 @@ def export_(
 
 
 def import_(
+    context: typer.Context,
     scores: Annotated[Path, typer.Argument(metavar="SCORES", help="A .npy, .safetensors or .csv file of scores.")],
     task_file: Annotated[Path, typer.Option("--task", metavar="FILE", help="The task that they are scores for.")],
     store: options.StoreDirectory,
@@ -68,6 +70,8 @@ def import_(
     from prover.store import Store
 
     check_format(scores)
+    if not check_retrainings:
+        _check_trains_nothing(options.given(context))
     choice = where.choice
     task = inputs.read_task(task_file)
     inputs.set_threads(where.threads)
@@ -91,3 +95,11 @@ def import_(
         if check_retrainings
         else "        figures unknown: a guess stands for them"
     )
+
+
+def _check_trains_nothing(given: frozenset[str]) -> None:
+    """Refuse what says where trainings run where none does."""
+    for name in (field.name for field in fields(options.Where) if field.name in given):
+        raise ArgumentError(
+            f"--{name.replace('_', '-')}: expected none with --check-retrainings 0, which trains nothing; leave it out"
+        )

@@ -52,6 +52,12 @@ Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON ob
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
 
 
+def given(context: typer.Context) -> frozenset[str]:
+    """Return the names of a command's arguments that the user typed, those typed at their defaults included."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return frozenset(name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Where:
     """Where trainings run, and with what network of the user's own; see ``prover.engines.choice``."""

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from protocol import taskfile
+from protocol.errors import ArgumentError
 from prover import inputs
 from prover.cli import options
 from prover.cli.app import complain, say
@@ -31,9 +32,13 @@ def calibrate(
 ) -> None:
     """Measure how far honest trainings of one subset lie apart, here, and propose the task's tolerance."""
     from prover import calibration, config, report
+    from prover.engines.choice import check_factory
     from prover.scores import write_file
 
+    if force and out is None:
+        raise ArgumentError("--force: expected --out FILE beside it, got none; nothing is written without")
     task = inputs.read_task(task_file)
+    check_factory(task, factory)
     dataset = inputs.dataset(task, inputs.data_beside(task, data, task_file))
     inputs.set_threads(threads)
     with Bars(shown=not quiet) as bars:

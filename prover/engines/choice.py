@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from protocol.errors import ArgumentError, TrainingError
+from protocol.recipes import Factory, Kernel, Network, Sgd
 from protocol.task import Task
 from protocol.training import Dataset
 from protocol.training.networks import own_factory
@@ -48,9 +49,10 @@ class Choice:
             raise ArgumentError(f"--ray-address: expected --engine ray beside it, got --engine {self.kind}")
         if self.workers is not None and not 1 <= self.workers <= MAX_WORKERS:
             raise ArgumentError(f"--workers: expected 1 to {MAX_WORKERS}, got {self.workers}")
-        if self.kind == LOCAL and (self.workers or 1) > 1 and self.device != "cpu":
+        if self.kind == LOCAL and self.workers is not None and self.device != "cpu":
             raise ArgumentError(
-                f"--workers: expected --device cpu beside it, got {self.device!r}; name several devices instead"
+                f"--workers: expected --device cpu beside it, got {self.device!r}, which has a worker for each device; "
+                "leave it out"
             )
 
     @property
@@ -79,8 +81,9 @@ def opened(choice: Choice, task: Task, dataset: Dataset) -> Iterator[Engine]:
     Raises
     ------
     ArgumentError, TrainingError, TransportError
-        As the engines say.
+        As the engines and :func:`check_factory` say.
     """
+    check_factory(task, choice.factory)
     if choice.kind == RAY:
         from prover.engines.ray_engine import RayEngine  # noqa: PLC0415  and gRPC with it, only when it is asked for
 
@@ -97,6 +100,18 @@ def opened(choice: Choice, task: Task, dataset: Dataset) -> Iterator[Engine]:
         return
     with ProcessEngine(task, dataset, devices=devices, n_threads=choice.threads, factory=choice.factory) as engines:
         yield engines
+
+
+def check_factory(task: Task, factory: str | None) -> None:
+    """Raise ArgumentError for code of the user's own that the task has no use for: nothing would read it."""
+    match task.recipe:
+        case Sgd(factory=Factory.CUSTOM) | Kernel(network=Network(factory=Factory.CUSTOM)):
+            return
+    if factory is not None:
+        raise ArgumentError(
+            f"--factory: expected none with this task, whose recipe {task.recipe.name} has no network of your own, "
+            f"got {factory[:80]}; leave it out"
+        )
 
 
 def _all_gpus() -> tuple[str, ...]:

@@ -32,7 +32,11 @@ def opening(**what: object) -> str:
         ({"kind": "slurm"}, "--engine: expected local or ray, got 'slurm'"),
         ({"address": "head:6379"}, "--ray-address: expected --engine ray beside it, got --engine local"),
         ({"workers": 0}, "--workers: expected 1 to 1024, got 0"),
-        ({"workers": 2, "device": "cuda"}, "--workers: expected --device cpu beside it.*name several devices"),
+        (
+            {"workers": 2, "device": "cuda"},
+            "--workers: expected --device cpu beside it.*worker for each device; leave it out",
+        ),
+        ({"workers": 1, "device": "cuda:0,cuda:1"}, "--workers: expected --device cpu beside it, got 'cuda:0,cuda:1'"),
     ],
 )
 def test_choices_that_make_no_sense_are_refused(what: dict[str, object], message: str) -> None:
@@ -140,7 +144,7 @@ def refused(address: str, kind: type[AttributionProofsError], message: str) -> N
 def test_a_cluster_too_small_for_one_training_is_refused_with_what_it_has() -> None:
     pytest.importorskip("ray", reason="Ray is optional")
     with pytest.raises(
-        TrainingError, match=r"expected a cluster with 9999 CPU and 0 GPU for one training, got \d+ CPU"
+        TrainingError, match=r"expected a node with 9999 CPU and 0 GPU for one training, got nodes: 1 with \d+ CPU"
     ):
         opening(kind="ray", threads=9999)
 

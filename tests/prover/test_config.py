@@ -6,7 +6,7 @@ import pytest
 
 from protocol.errors import ArgumentError
 from protocol.recipes import Kernel, KernelKind
-from protocol.task import TargetKind
+from protocol.task import SeedPolicy, TargetKind
 from prover.config import Choices, draft
 from prover.estimator_choices import EstimatorChoices
 from prover.kernel_choices import KernelChoices
@@ -55,11 +55,25 @@ def test_the_user_may_ask_for_another_target() -> None:
             "--epochs: expected none with --recipe kernel",
         ),
         (Choices(data="sklearn:wine", recipe="sgd", l2=0.1), "--l2: .* got 0.1; use --weight-decay"),
+        (Choices(data="sklearn:wine", gradient_tolerance=0.5), "--gradient-tolerance: .* 0.5; .* --recipe logistic"),
+        (
+            Choices(data="sklearn:wine", recipe="kernel", kernel=KernelChoices(network_seed=9)),
+            "--network-seed: expected none with --kernel rbf, .* got 9; .* use --kernel ntk",
+        ),
+        (
+            Choices(data="sklearn:wine", seed_policy=SeedPolicy.PER_SUBSET, seed=7),
+            "--seed: expected none with --seed-policy per-subset, .* got 7; .* use --seed-policy shared",
+        ),
     ],
 )
 def test_an_option_that_the_recipe_does_not_read_is_refused(choices: Choices, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         draft(choices)
+
+
+def test_an_option_that_is_typed_at_its_default_is_refused_as_well() -> None:
+    with pytest.raises(ArgumentError, match=r"--epochs: expected none with --recipe ridge, .* got 20; .* --recipe sgd"):
+        draft(Choices(data="sklearn:wine"), given={"data", "epochs"})
 
 
 def test_a_tangent_kernel_reads_its_network() -> None:

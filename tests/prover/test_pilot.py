@@ -52,11 +52,6 @@ def test_an_average_is_one_target() -> None:
     assert (task.n_targets, len(task.targets.rows)) == (1, 7)
 
 
-def test_a_seed_of_each_subset_leaves_no_shared_one() -> None:
-    task, _ = draft(Choices(data="sklearn:wine", seed_policy=SeedPolicy.PER_SUBSET, seed=7))
-    assert task.seed == 0
-
-
 def test_contributors_are_units_where_a_column_says_who(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     rng = np.random.default_rng(0)
