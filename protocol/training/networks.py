@@ -3,74 +3,27 @@
 A network here is a torch module whose parameters say what there is to train; where they begin is
 ``sgd``'s business, and whatever values they are built with are never looked at. A row's outputs
 must depend on that row alone: batch norm mixes the rows of a batch, and dropout draws at random,
-so both are refused.
-
-A factory of the user's own is a function ``make(shape, n_outputs, widths)`` that returns a
-module: ``shape`` is (d,), or (channels, height, width) where the recipe says so. It is named by an
-import path that the user types on this machine, and by nothing that a peer says; its source file and
-its own name must have the digest that the task holds, which is looked at before anything is imported.
+so both are refused. A network of the user's own is found and built in ``own_networks``.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import itertools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from protocol.encoding import Digest
 from protocol.errors import ArgumentError, TaskFileError, TrainingError
-from protocol.recipes import Factory, HasNetwork, digest_of_factory
+from protocol.recipes import Factory, HasNetwork
+from protocol.training.own_networks import Make, OwnFactory, own_factory
 
-Make = Callable[[tuple[int, ...], int, tuple[int, ...]], nn.Module]
+__all__ = ["MAX_WEIGHTS", "OwnFactory", "cnn", "mlp", "network", "own_factory", "resnet9"]
 
 MAX_WEIGHTS = 1 << 28
 """Of one of our networks: 1 GB in float32, seven times a ResNet-9 of width 256."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class OwnFactory:
-    """A factory of the user's own: where it is imported from, and the digest of its source file and name."""
-
-    path: str
-    digest: Digest
-
-    def make(self) -> Make:
-        """Import it. This runs the user's file."""
-        module_name, _, function = self.path.partition(":")
-        try:
-            make: Make = getattr(importlib.import_module(module_name), function)
-        except Exception as error:  # the user's own code may raise anything
-            raise ArgumentError(f"factory {self.path}: expected it to import, got {_line(error)}") from error
-        return make
-
-
-def own_factory(path: str) -> OwnFactory:
-    """Return the factory at ``package.module:function``, found and hashed, not yet imported.
-
-    Raises
-    ------
-    ArgumentError
-        There is no such module, or it has no source file.
-    """
-    module, _, function = path.partition(":")
-    if not module or not function:
-        raise ArgumentError(f"factory {path!r}: expected package.module:function")
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError) as error:
-        raise ArgumentError(f"factory {path}: expected a module to import, got {_line(error)}") from error
-    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
-        raise ArgumentError(f"factory {path}: expected a module with a source file, found none; is it on PYTHONPATH?")
-    return OwnFactory(path=path, digest=digest_of_factory(Path(spec.origin).read_bytes(), function))
 
 
 def network(recipe: HasNetwork, n_features: int, n_outputs: int, own: OwnFactory | None) -> nn.Module:
@@ -85,20 +38,19 @@ def network(recipe: HasNetwork, n_features: int, n_outputs: int, own: OwnFactory
     TrainingError
         It cannot be built, or has a layer that mixes rows or draws at random.
     """
-    shape, make = _shape(recipe, n_features), _maker(recipe, own)
-    if recipe.factory is not Factory.CUSTOM:
+    shape = _shape(recipe, n_features)
+    if recipe.factory is Factory.CUSTOM:
+        module = _checked(recipe, own).built(shape, n_outputs, recipe.widths)
+    else:
+        make = {Factory.MLP: mlp, Factory.CNN: cnn, Factory.RESNET9: resnet9}[recipe.factory]
         _check_size(make, shape, n_outputs, recipe.widths)
-    module = make(shape, n_outputs, recipe.widths)
-    if not isinstance(module, nn.Module):
-        raise TrainingError(f"factory: expected a torch.nn.Module, got {type(module).__name__}")
+        module = make(shape, n_outputs, recipe.widths)
     for name, layer in module.named_modules():
         _refuse(name, layer)
     return module
 
 
-def _maker(recipe: HasNetwork, own: OwnFactory | None) -> Make:
-    if recipe.factory is not Factory.CUSTOM:
-        return {Factory.MLP: mlp, Factory.CNN: cnn, Factory.RESNET9: resnet9}[recipe.factory]
+def _checked(recipe: HasNetwork, own: OwnFactory | None) -> OwnFactory:
     named = recipe.factory_digest.hex()[:16]
     if own is None:
         raise ArgumentError(f"factory: expected --factory package.module:function, the one of digest {named}, got none")
@@ -106,7 +58,7 @@ def _maker(recipe: HasNetwork, own: OwnFactory | None) -> Make:
         raise ArgumentError(
             f"factory {own.path}: expected source of digest {named}, file and function, got {own.digest.hex()[:16]}"
         )
-    return own.make()
+    return own
 
 
 def _check_size(make: Make, shape: tuple[int, ...], n_outputs: int, widths: tuple[int, ...]) -> None:
@@ -140,6 +92,12 @@ def _refuse(name: str, layer: nn.Module) -> None:
     if "Dropout" in kind and getattr(layer, "p", 1.0) > 0:
         raise TrainingError(
             f"{where}: expected no {kind}, which draws at random; set its p to 0 and use recipe.weight_decay"
+        )
+    rate = getattr(layer, "dropout", 0.0)  # attention's
+    if isinstance(rate, int | float) and rate > 0:
+        raise TrainingError(
+            f"{where}: expected a {kind} without dropout, which draws at random; "
+            "set its dropout to 0 and use recipe.weight_decay"
         )
     if isinstance(layer, nn.RNNBase | nn.LazyLinear):
         raise TrainingError(f"{where}: expected layers that torch.func can stack, got {kind}; use attention or a CNN")
@@ -197,7 +155,3 @@ class _Residual(nn.Module):
         """Return ``x`` plus what the inner layers make of it."""
         out: Tensor = x + self.inner(x)
         return out
-
-
-def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:160]

@@ -22,8 +22,9 @@ from typing import Protocol
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Float64, Int64
-from torch import Tensor
+from torch import Tensor, nn
 
+from protocol.errors import TrainingError
 from protocol.recipes import Factory, Schedule, Sgd
 from protocol.sampling import initial_weights
 from protocol.training.blocks import Blocks
@@ -31,6 +32,7 @@ from protocol.training.losses import aims
 from protocol.training.minibatches import Minibatches
 from protocol.training.networks import OwnFactory, network
 from protocol.training.optimisers import stepper
+from protocol.training.own_networks import trying
 from protocol.training.perceptrons import Perceptrons
 from protocol.training.rounding import tensor_cores
 from protocol.training.stacked import Stacked
@@ -43,6 +45,9 @@ TILE_BYTES = 1 << 24
 STACK_BYTES = 1 << 26
 """Likewise of other networks. Small ones gain from company what their many calls cost, one that fills it alone nothing
 (benchmarks/resnets_train_side_by_side.py)."""
+
+_MIXED = 2.0**-5
+"""A difference of this share of the scores comes from another row; rounding, to bfloat16 even, makes a tenth of it."""
 
 
 class Models(Protocol):
@@ -83,7 +88,7 @@ class SgdSolver:
     Raises
     ------
     ArgumentError, TaskFileError, TrainingError
-        As ``networks.network`` says.
+        As ``networks.network`` says, or a network of the user's own cannot be stacked, or has not C scores a row.
     """
 
     advice = ADVICE
@@ -109,6 +114,8 @@ class SgdSolver:
         self._batches = Minibatches(recipe, self._x, self._aim, lambda counts: 1 / counts, is_packed=packed)
         self._module = network(recipe, self._x.shape[1], self._aim.shape[1], own).to(self._x)
         self._shapes = [tuple(parameter.shape) for parameter in self._module.parameters()]
+        if recipe.factory is Factory.CUSTOM:
+            self._try()
         self._model_bytes = 4 * (4 * sum(map(math.prod, self._shapes)) + 4 * self._activations())
 
     @property
@@ -129,17 +136,46 @@ class SgdSolver:
                 parts.append(self._trained(inside, seeds[start : start + tile]))
         return torch.cat(parts) * self._scale + self._mean
 
+    def _try(self) -> None:
+        """Raise :class:`TrainingError` unless two models of the user's own network can be trained, and mix no rows."""
+        with trying(self._module):
+            both, alone = self._tried(2), self._tried(1)
+            if (both[:, :1] - alone).abs().max() > _MIXED * both.abs().max():
+                raise TrainingError(
+                    "factory: expected scores of a row that depend on that row alone, got others beside another row; "
+                    "use no norm or attention over the first axis, which is the rows'"
+                )
+
+    def _tried(self, n_rows: int) -> Float32[Tensor, "2 r c"]:
+        """Score and differentiate two models on so many rows, and return the scores."""
+        models, x, aim = self._begin(np.arange(2)), self._x[:n_rows], self._aim[:n_rows]
+        found, expected = tuple(self._run(x).shape), tuple(aim.shape)
+        if found != expected:
+            raise TrainingError(f"factory: expected scores of shape {expected} for {len(x)} of the rows, got {found}")
+        weight = torch.ones(2, len(x), device=x.device)
+        models.add_gradients(x.expand(2, -1, -1), aim.expand(2, -1, -1), weight, models.weights.like(), 0.0)
+        return models.scores(x)
+
+    def _run(self, x: Float32[Tensor, "b d"]) -> Tensor:
+        """Return what the network gives for these rows with the weights that it was built with."""
+        with torch.no_grad():
+            out: Tensor = self._module(x.unflatten(1, self._recipe.image) if self._recipe.is_image else x)
+        return out
+
     def _activations(self) -> int:
         """Return how many numbers the layers of one model give for a batch."""
         counted: list[int] = []
+
+        def count(_: nn.Module, __: object, out: object) -> None:
+            tensors = out if isinstance(out, tuple | list) else [out]  # attention gives its weights, too
+            counted.extend(tensor.numel() for tensor in tensors if isinstance(tensor, Tensor))
+
         leaves = [layer for layer in self._module.modules() if not list(layer.children())]
-        hooks = [layer.register_forward_hook(lambda _, __, out: counted.append(out.numel())) for layer in leaves]
-        rows = self._x[:1]
-        with torch.no_grad():
-            self._module(rows.unflatten(1, self._recipe.image) if self._recipe.is_image else rows)
+        hooks = [layer.register_forward_hook(count) for layer in leaves]
+        self._run(self._x[:1])
         for hook in hooks:
             hook.remove()
-        return self._recipe.batch_size * (sum(counted) + rows.shape[1])
+        return self._recipe.batch_size * (sum(counted) + self._x.shape[1])
 
     def _trained(self, inside: Bool[Tensor, "m n"], seeds: Int64[np.ndarray, " m"]) -> Float64[Tensor, "m q c"]:
         models = self._begin(seeds)

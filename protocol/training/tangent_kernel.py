@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from protocol.errors import TrainingError
-from protocol.recipes import Network
+from protocol.recipes import Factory, Network
 from protocol.training.networks import OwnFactory, network
+from protocol.training.own_networks import trying
 from protocol.training.sgd import first_values
 
 GRADIENT_BYTES = 1 << 30
@@ -51,6 +52,9 @@ def tangent_kernel(
     module = network(recipe, x.shape[1], 1, own).to(x)
     weights = _first_weights(module, recipe.seed, x)
     rows = x.unflatten(1, recipe.image) if recipe.image[0] else x
+    if recipe.factory is Factory.CUSTOM:
+        with trying(module):
+            _gradients(module, weights, next(_parts(weights, 1)), rows[:2])
     kernel = x.new_zeros(len(x), n_columns)
     for part in _parts(weights, max(GRADIENT_BYTES // (8 * len(x)), 1)):
         gradients = _gradients(module, weights, part, rows)
