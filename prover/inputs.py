@@ -41,16 +41,12 @@ def read_task(path: Path) -> Task:
         raise TaskFileError(f"{path}: {error}") from error
 
 
-def data_path(task: Task, given: Path | None, task_file: Path, state: Store) -> Path | None:
+def data_path(task: Task, given: Path | None, task_file: Path, state: Store | None = None) -> Path | None:
     """Return where the task's data file lies: where the user says, where it was before, or beside the task file."""
     if task.data.source.startswith("sklearn:"):
         return None
-    return given or state.data_path() or task_file.parent / task.data.source
-
-
-def data_beside(task: Task, given: Path | None, task_file: Path) -> Path | None:
-    """Return where the task's data file lies without a store: where the user says, or beside the task file."""
-    return None if task.data.source.startswith("sklearn:") else given or task_file.parent / task.data.source
+    before = None if state is None else state.data_path()
+    return given or before or task_file.parent / task.data.source
 
 
 def dataset(task: Task, path: Path | None) -> Dataset:

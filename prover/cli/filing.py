@@ -16,14 +16,14 @@ from prover.progress import Bars
 
 
 def export_(
-    store: options.StoreDirectory,
+    store: options.StoreThere,
     scores: Annotated[
         Path | None, typer.Option("--scores", metavar="FILE", help="Write the scores: .npy, .safetensors or .csv.")
     ] = None,
     claim: Annotated[
         Path | None, typer.Option("--claim", metavar="FILE", help="Write the claim file, for verifier verify --claim.")
     ] = None,
-    data: options.DataFile = None,
+    data: options.DataOfStore = None,
     force: options.Force = False,
 ) -> None:
     """Write the claim's scores, or the signed claim itself, to files."""

@@ -9,7 +9,7 @@ from prover.cli.app import say
 
 
 def status(
-    store: options.StoreDirectory,
+    store: options.StoreThere,
     as_json: options.Json = False,
 ) -> None:
     """Show what a store holds, also while a prover works on it."""
@@ -25,7 +25,7 @@ def status(
                 say(line)
 
 
-def migrate(store: options.StoreDirectory) -> None:
+def migrate(store: options.StoreThere) -> None:
     """Bring a store that an older version made to this version, after copying its database."""
     from prover.store import migrated
 

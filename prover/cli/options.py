@@ -17,11 +17,19 @@ StoreDirectory: TypeAlias = Annotated[
     Path,
     typer.Option("--store", metavar="DIR", help="Directory that holds the prover's state; made if it is not there."),
 ]
+StoreThere: TypeAlias = Annotated[
+    Path, typer.Option("--store", metavar="DIR", help="Directory that holds the prover's state, from train or import.")
+]
 DataFile: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        "--data", metavar="FILE", help="The task's data file. By default, where it was before, or beside the task file."
+        "--data",
+        metavar="FILE",
+        help="The task's data file. By default, where it was for the store before, or beside the task file.",
     ),
+]
+DataOfStore: TypeAlias = Annotated[
+    Path | None, typer.Option("--data", metavar="FILE", help="The task's data file. By default, where it was before.")
 ]
 Device: TypeAlias = Annotated[
     str,

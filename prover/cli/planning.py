@@ -19,6 +19,7 @@ from prover.progress import Bars
 if TYPE_CHECKING:
     from protocol.task import Task
     from prover.planning import Expectation
+    from prover.store import Store
 
 
 def plan(
@@ -46,12 +47,19 @@ def plan(
     """Say how many retrainings, how long and how many bytes a claim would take here; keeps nothing that it trains."""
     from prover import planning, report
     from prover.engines.choice import opened
+    from prover.store import Store
 
     task, choice = inputs.read_task(task_file), where.choice
     inputs.set_threads(where.threads)
-    expected, n_saved = _expected(task, store)
+    expected: tuple[Expectation, ...]
+    if store is None:
+        expected, n_saved, path = planning.assumed(task), 0, inputs.data_path(task, data, task_file)
+    else:
+        with Store(store, read_only=True) as state:
+            expected, n_saved = _expected(task, state)
+            path = inputs.data_path(task, data, task_file, state)
     began = time.perf_counter()
-    dataset = inputs.dataset(task, inputs.data_beside(task, data, task_file))
+    dataset = inputs.dataset(task, path)
     with opened(choice, task, dataset) as trains, Bars(shown=not quiet) as bars:
         pace = planning.speed(task, trains, opened_s=time.perf_counter() - began, watch=bars)
     gaps = gap or planning.GAPS
@@ -69,13 +77,9 @@ def plan(
     say("        trainings by ridge's curve, fits not counted; prover train plans anew after each of its fits")
 
 
-def _expected(task: Task, store: Path | None) -> tuple[tuple[Expectation, ...], int]:
+def _expected(task: Task, state: Store) -> tuple[tuple[Expectation, ...], int]:
     """Return what to take of the function, and how many retrainings there are already."""
     from prover import planning
-    from prover.store import Store
 
-    if store is None:
-        return planning.assumed(task), 0
-    with Store(store, read_only=True) as state:
-        known = planning.expected_of(state, task)
-        return planning.assumed(task) if known is None else (known,), planning.saved(state, task)
+    known = planning.expected_of(state, task)
+    return planning.assumed(task) if known is None else (known,), planning.saved(state, task)

@@ -15,9 +15,9 @@ from prover.cli.app import say
 
 
 def serve(
-    store: options.StoreDirectory,
+    store: options.StoreThere,
     where: options.Where,
-    data: options.DataFile = None,
+    data: options.DataOfStore = None,
     host: Annotated[str, typer.Option(help="Address to serve at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to serve at; 0 takes a free one.")] = 50051,
     tls_cert: Annotated[

@@ -19,7 +19,10 @@ from prover.progress import Bars
 
 def calibrate(
     task_file: Annotated[Path, typer.Argument(metavar="TASK", help="A task file, from prover init.")],
-    data: options.DataFile = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="FILE", help="The task's data file. By default, beside the task file."),
+    ] = None,
     subsets: Annotated[int, typer.Option(min=1, max=100_000, help="Subsets to train again in every way.")] = 200,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write the task there with the tolerance proposed.")
@@ -39,7 +42,7 @@ def calibrate(
         raise ArgumentError("--force: expected --out FILE beside it, got none; nothing is written without")
     task = inputs.read_task(task_file)
     check_factory(task, factory)
-    dataset = inputs.dataset(task, inputs.data_beside(task, data, task_file))
+    dataset = inputs.dataset(task, inputs.data_path(task, data, task_file))
     inputs.set_threads(threads)
     with Bars(shown=not quiet) as bars:
         found, tolerance = calibration.calibrate(task, dataset, n=subsets, device=device, factory=factory, watch=bars)

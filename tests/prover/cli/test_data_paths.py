@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.main import get_command
 
+from prover import cli, planning
 from prover.store import Store
 
 Run = Callable[..., tuple[int, str, str]]
@@ -71,3 +73,26 @@ def test_another_task_is_refused_before_its_data_are_looked_for(prover: Run, tra
     status, _, err = prover("train", "other.toml", "--store", "state", "-q")
     assert status == 74
     assert "expected task " in err
+
+
+def test_a_plan_from_a_store_looks_where_its_data_were(
+    prover: Run, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "TIMED_S", 0.05)
+    status, out, err = prover("plan", "task.toml", "--store", "state", "-q")
+    assert (status, err) == (0, "")
+    assert "saved   200 retrainings" in out
+    status, _, err = prover("plan", "task.toml", "-q")
+    assert (status, err) == (65, "error: t.csv: expected a data file, found none there; check the path\n")
+
+
+def test_the_help_says_where_data_are_looked_for_and_whether_a_store_is_made() -> None:
+    commands = get_command(cli.app).commands  # type: ignore[attr-defined]
+    said = {name: {option.name: option.help for option in command.params} for name, command in commands.items()}
+    beside = {name for name, options in said.items() if "beside the task file" in (options.get("data") or "")}
+    before = {name for name, options in said.items() if "where it was" in (options.get("data") or "")}
+    assert (beside, before) == (
+        {"calibrate", "plan", "train", "import"},
+        {"plan", "train", "import", "serve", "export"},
+    )
+    assert {name for name, options in said.items() if "made if" in (options.get("store") or "")} == {"train", "import"}
