@@ -6,7 +6,9 @@ as much again. Small ones are cross-validated.
 
 What is claimed is a last fit to all evaluations at the penalty chosen; but ridge of less than two evaluations a unit is
 the mean of the folds' scores, as in ``direct`` and for its reason: that is no worse than what was measured. Where one
-fold chose the penalty a second one, the first fifth, is held out for that: one more fit, as dear as one to all.
+fold chose the penalty a second one, the first fifth, is held out for that: one more fit, from nothing. Started from
+the first fold's coefficients it would have seen what it is measured on: below one evaluation a unit much of a start
+lies where the other evaluations say nothing, and a small penalty lets it stay there.
 
 Owns the walk down the path. Refuses to know what is regressed how (``prover.fitting.solvers``).
 """
@@ -26,7 +28,7 @@ from protocol.harmonic import weights_from_coefficients
 from prover.fitting.design import Design
 from prover.fitting.heldout import Characters, Quality, Spread, gap_estimate, quality
 from prover.fitting.method import N_FOLDS, PLENTY_PER_UNIT
-from prover.fitting.solvers import Solver
+from prover.fitting.solvers import Solver, Start
 
 _CHEAP_VALUES = 1 << 24  # characters up to which each fold is held out in turn
 
@@ -92,7 +94,7 @@ def fit_blockwise(
         coefficients = sum(found.coefficients[1:], found.coefficients[0]) / len(found.coefficients)
     else:
         found = best
-        coefficients = solver.refit(design, y, best.step, best.coefficients[0], n_first)
+        coefficients = solver.refit(design, y, best.step, Start(coefficients=best.coefficients[0], n=n_first))
     weights = weights_from_coefficients(coefficients.T.double().cpu().numpy(), design.p)
     return Solution(
         scores=np.ascontiguousarray(weights),
@@ -109,10 +111,9 @@ def _measured_twice(
     n, m = len(design), len(design) - len(splits[0].train)
     first, others = slice(0, m), slice(m, n)
     second = _Split(train=design.rows(others), y=y[others], held=design.rows(first), y_held=y[first])
-    start = best.coefficients[0]
-    coefficients = solver.refit(second.train, second.y, best.step, start, len(splits[0].train))
+    coefficients = solver.refit(second.train, second.y, best.step)
     residuals = second.y_held - second.held.times(coefficients).double()
-    return replace(best, coefficients=[start, coefficients], held=[*best.held, (second.held, residuals)])
+    return replace(best, coefficients=[*best.coefficients, coefficients], held=[*best.held, (second.held, residuals)])
 
 
 def _splits(design: Design, y: Float64[Tensor, "n t"]) -> list[_Split]:

@@ -6,6 +6,7 @@ Owns which penalties are tried, in which order. Refuses to know how one is chose
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 from jaxtyping import Float, Float64
@@ -21,6 +22,14 @@ PENALTIES_PER_UNIT = tuple(10.0 ** (k / 2) for k in range(-10, 5))
 
 
 _CHEAP_STEPS = 7  # of LASSO: to an eighth of the penalty at which the first unit enters
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Start:
+    """Coefficients fitted to n evaluations, all of which are among those of the fit that starts from them."""
+
+    coefficients: Float[Tensor, "n_units t"]
+    n: int
 
 
 class Solver(Protocol):
@@ -45,9 +54,9 @@ class Solver(Protocol):
         ...
 
     def refit(
-        self, design: Design, y: Float64[Tensor, "n t"], step: int, start: Float[Tensor, "n_units t"], n_start: int
+        self, design: Design, y: Float64[Tensor, "n t"], step: int, start: Start | None = None
     ) -> Float[Tensor, "n_units t"]:
-        """Return the coefficients of one penalty of the path; ``start`` are those fitted to ``n_start`` evaluations."""
+        """Return the coefficients of one penalty of the path, from ``start`` on or, without one, from nothing."""
         ...
 
 
@@ -84,11 +93,12 @@ class RidgeSolver:
         return conjugate.path(design.gram_times, design.transposed_times(y), self.penalties, tolerance)
 
     def refit(
-        self, design: Design, y: Float64[Tensor, "n t"], step: int, start: Float[Tensor, "n_units t"], n_start: int
+        self, design: Design, y: Float64[Tensor, "n t"], step: int, start: Start | None = None
     ) -> Float[Tensor, "n_units t"]:
         """Return the coefficients of one penalty."""
         moment, tolerance = design.transposed_times(y), conjugate.tolerance_for(design.precision)
-        found = conjugate.solve(design.gram_times, moment, self.penalties[step], tolerance, start)
+        before = None if start is None else start.coefficients
+        found = conjugate.solve(design.gram_times, moment, self.penalties[step], tolerance, before)
         if found is None:
             raise ArgumentError(
                 f"fit: expected conjugate gradients to end within {conjugate.MAX_ITERATIONS} products at penalty "
@@ -114,8 +124,10 @@ class LassoSolver:
         return lasso.path(design, y, self.penalties, slack=lasso.ROUGH)
 
     def refit(
-        self, design: Design, y: Float64[Tensor, "n t"], step: int, start: Float[Tensor, "n_units t"], n_start: int
+        self, design: Design, y: Float64[Tensor, "n t"], step: int, start: Start | None = None
     ) -> Float[Tensor, "n_units t"]:
         """Return the coefficients of one penalty, moved as the noise that it holds off: by the root of evaluations."""
-        kappa = self.penalties[step] * (n_start / len(design)) ** 0.5
-        return next(lasso.path(design, y, (kappa,), start.double()))
+        kappa, before = self.penalties[step], None
+        if start is not None:
+            kappa, before = kappa * (start.n / len(design)) ** 0.5, start.coefficients.double()
+        return next(lasso.path(design, y, (kappa,), before))
