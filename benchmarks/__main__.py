@@ -27,7 +27,7 @@ FULL_SIZE = (
 
 ON_A_DEVICE = (
     "exact_training_costs_at_most_twice", "kernel_and_ridge_use_the_machine", "many_models_are_ten_times_a_loop",
-    "resnets_train_side_by_side",
+    "resnets_train_side_by_side", "what_bounds_perceptrons",
 )  # fmt: skip
 
 

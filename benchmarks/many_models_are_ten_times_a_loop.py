@@ -5,10 +5,10 @@
 Digits, 1,000 training rows, 64-32-10 (61 of the pixels vary), 20 epochs of batches of 50, uniform subsets. The loop is
 torch's own modules, autograd and optimiser, one model at a time on the rows that are in, on the same device: the same
 recipe and, to the bound below, the same outputs. Each side takes its best number of threads; sides alternate and
-the ratio is the median over rounds. FLOP/s count the products of all rows, those of weight 0 too, beside a large
-float32 matrix product in the same run. On CUDA the ratio to reach is 1,000.
+the ratio is the median over rounds. FLOP/s count the products of all rows, those of weight 0 too ("of rows that are in"
+counts none of them), beside a large float32 matrix product in the same run. On CUDA the ratio to reach is 1,000.
 
-Larger networks: ``benchmarks.resnets_train_side_by_side``.
+What bounds it: ``benchmarks.what_bounds_perceptrons``. Larger networks: ``benchmarks.resnets_train_side_by_side``.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ class Figures:
     largest_difference: float
     gflops: float
     product_gflops: float
+    inside: float
 
     @property
     def holds(self) -> bool:
@@ -197,6 +198,7 @@ def measure(device: str, models: int) -> Figures:
         largest_difference=difference,
         gflops=1e3 * model_gflop(task.data.n_train, dataset.x_train.shape[1]) / ms["ours"],
         product_gflops=product_gflops(device),
+        inside=float(subsets.mean()),
     )
 
 
@@ -214,6 +216,7 @@ def report(figures: Figures) -> Table:
     table.add_row("largest difference of outputs", f"{figures.largest_difference:.1e}", f"at most {DIFFERENCE:g}")
     share = figures.gflops / figures.product_gflops
     table.add_row("GFLOP/s, and share of a large product's", f"{figures.gflops:,.0f}, {share:.0%}", "")
+    table.add_row("  of rows that are in", f"{figures.gflops * figures.inside:,.0f}, {share * figures.inside:.1%}", "")
     if kind == "cpu":
         table.add_row("all of this on a GPU", "not measured", "")
     return table
