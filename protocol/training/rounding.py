@@ -8,6 +8,7 @@ backward pass multiplies the gradient of the product, rounded, with the operands
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,16 +18,25 @@ from jaxtyping import Float32
 from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from protocol.recipes import Precision
 
 _DROPPED_BITS = 13  # of float32's 23 after the leading one, TF32 keeps 10
 
 _PRODUCTS = {
-    functional.linear, functional.conv1d, functional.conv2d, functional.conv3d, functional.bilinear, torch.matmul,
-    torch.mm, torch.bmm, torch.mv, torch.einsum, Tensor.matmul, Tensor.__matmul__, Tensor.__rmatmul__, Tensor.mm,
-    Tensor.bmm,
+    functional.linear, functional.conv1d, functional.conv2d, functional.conv3d, functional.conv_transpose1d,
+    functional.conv_transpose2d, functional.conv_transpose3d, torch.matmul, torch.mm, torch.bmm, torch.mv,
+    torch.tensordot, torch.einsum, Tensor.matmul, Tensor.__matmul__, Tensor.__rmatmul__, Tensor.mm, Tensor.bmm,
+    Tensor.mv,
 }  # fmt: skip
+"""Products of the first two tensors among their arguments, a third being what is added."""
+
+_MULTIPLIES = re.compile(
+    r".*(mm|mv|dot|matmul|linear|einsum|convolution.*|conv\d.*|attention.*|transformer.*|trilinear|cdist.*|"
+    r"euclidean_dist|rnn_.*|lstm_.*|gru_.*)|_?(linalg_(?!vector_norm|cross)|cholesky|triangular_solve|lu_).*"
+)
+"""What torch's own operations are called that multiply matrices, or may."""
 
 
 def rounded(x: Float32[Tensor, "*shape"], precision: Precision) -> Float32[Tensor, "*shape"]:
@@ -42,11 +52,17 @@ def rounded(x: Float32[Tensor, "*shape"], precision: Precision) -> Float32[Tenso
     return torch.where(torch.isfinite(x), finite, x)
 
 
+def _rounds(function: Callable[..., Any], args: tuple[Any, ...]) -> bool:
+    """Whether a call is a product whose operands are known: two tensors given by their place, in einsum no third."""
+    n_tensors = sum(isinstance(argument, Tensor) for argument in args)
+    return function in _PRODUCTS and (n_tensors == 2 if function is torch.einsum else n_tensors >= 2)
+
+
 class Rounding(TorchFunctionMode):
     """While entered, products of layers are of rounded operands, forwards and backwards.
 
-    Seen are torch's own product functions, which its layers call; what a network of the user's
-    own multiplies by other means stays float32.
+    Seen are torch's own product functions, which its layers call, but not within a function of torch's
+    that calls others of them, such as attention's. Where those are, is what :func:`unrounded` says.
     """
 
     def __init__(self, precision: Precision) -> None:
@@ -57,7 +73,7 @@ class Rounding(TorchFunctionMode):
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Round the first two tensors among the arguments of a product; leave all else."""
-        if function not in _PRODUCTS or self._precision is Precision.FP32:
+        if self._precision is Precision.FP32 or not _rounds(function, args):
             return function(*args, **(kwargs or {}))
         left, rest = 2, []
         for argument in args:
@@ -65,6 +81,58 @@ class Rounding(TorchFunctionMode):
             rest.append(_round_operand(argument, self._precision) if is_operand else argument)
             left -= is_operand
         return _round_gradient(function(*rest, **(kwargs or {})), self._precision)
+
+
+def unrounded(run: Callable[[], object]) -> list[str]:
+    """Return the functions of torch's in which ``run`` multiplies matrices that :class:`Rounding` does not see.
+
+    Looked at forwards: what a backward pass of the user's own (``torch.autograd.Function``) multiplies is not seen.
+    """
+    functions = _Functions()
+    with _Operations(functions), functions:
+        run()
+    return sorted(functions.missed)
+
+
+class _Functions(TorchFunctionMode):
+    """Knows which function of torch's is called, and in which of them a product was missed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.missed: set[str] = set()
+        self._name, self._rounds = "a function of torch's", False
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call it, and keep its name meanwhile."""
+        before = self._name, self._rounds
+        self._name, self._rounds = getattr(function, "__name__", str(function)), _rounds(function, args)
+        try:
+            return function(*args, **(kwargs or {}))
+        finally:
+            self._name, self._rounds = before
+
+    def multiplied(self) -> None:
+        """Say that a product is made."""
+        if not self._rounds:
+            self.missed.add(self._name)
+
+
+class _Operations(TorchDispatchMode):
+    """Sees every operation that a function of torch's comes to."""
+
+    def __init__(self, functions: _Functions) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._functions = functions
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Tell ``functions`` of a product."""
+        if _MULTIPLIES.fullmatch(function.overloadpacket.__name__):
+            self._functions.multiplied()
+        return function(*args, **(kwargs or {}))
 
 
 class _RoundOperand(torch.autograd.Function):

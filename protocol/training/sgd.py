@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from torch import Tensor, nn
 
 from protocol.errors import TrainingError
-from protocol.recipes import Factory, Schedule, Sgd
+from protocol.recipes import Factory, Precision, Schedule, Sgd
 from protocol.sampling import initial_weights
 from protocol.training.blocks import Blocks
 from protocol.training.losses import aims
@@ -34,7 +34,7 @@ from protocol.training.networks import OwnFactory, network
 from protocol.training.optimisers import stepper
 from protocol.training.own_networks import trying
 from protocol.training.perceptrons import Perceptrons
-from protocol.training.rounding import tensor_cores
+from protocol.training.rounding import tensor_cores, unrounded
 from protocol.training.stacked import Stacked
 
 ADVICE = "training diverged: lower recipe.learning_rate, or raise recipe.warmup_steps"
@@ -140,6 +140,12 @@ class SgdSolver:
         """Raise :class:`TrainingError` unless two models of the user's own network can be trained, and mix no rows."""
         with trying(self._module):
             both, alone = self._tried(2), self._tried(1)
+            missed = unrounded(lambda: self._run(self._x[:2])) if self._recipe.precision is not Precision.FP32 else []
+            if missed:
+                raise TrainingError(
+                    f"recipe.precision: expected fp32, got {self._recipe.precision.value}, which cannot round what "
+                    f"this network multiplies in {', '.join(missed)}; write it as a @ b, or use nn.Linear"
+                )
             if (both[:, :1] - alone).abs().max() > _MIXED * both.abs().max():
                 raise TrainingError(
                     "factory: expected scores of a row that depend on that row alone, got others beside another row; "

@@ -13,7 +13,7 @@ import torch
 
 from protocol.encoding import digest
 from protocol.errors import ArgumentError, TrainingError
-from protocol.recipes import Factory, Kernel, KernelKind, Network, digest_of_factory
+from protocol.recipes import Factory, Kernel, KernelKind, Network, Precision, digest_of_factory
 from protocol.training import Trainer
 from protocol.training.own_networks import OwnFactory, own_factory
 from tests.protocol.training import tasks
@@ -169,3 +169,33 @@ class Pair(nn.Module):
         "x = self.into(x.unsqueeze(2)); return self.pair(self.last(self.mix(x, x, x)[0].mean(1)))[0]",
     )
     assert np.isfinite(sgd(own(body)).raw_outputs(SUBSETS, SEEDS)).all()
+
+
+PRODUCTS = {
+    "multi_head_attention_forward": net(
+        "self.into, self.last = nn.Linear(1, 4), nn.Linear(4, c)\n        "
+        "self.mix = nn.MultiheadAttention(4, 2, batch_first=True)",
+        "x = self.into(x.unsqueeze(2)); return self.last(self.mix(x, x, x)[0].mean(1))",
+    ),
+    "addmm": net(LINEAR, "return torch.addmm(self.last.bias, x, self.last.weight.T)"),
+    "linear": net(LINEAR, "return nn.functional.linear(x, weight=self.last.weight)"),
+    "einsum": net(LINEAR, "return torch.einsum('bd,cd,c->bc', x, self.last.weight, self.last.bias)"),
+}
+
+
+@pytest.mark.parametrize("precision", [Precision.TF32, Precision.BF16])
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_a_precision_that_would_not_be_applied_is_refused(name: str, precision: Precision, own: Any) -> None:
+    factory = own(PRODUCTS[name])
+    assert np.isfinite(sgd(factory).raw_outputs(SUBSETS, SEEDS)).all()
+    with pytest.raises(TrainingError, match=rf"^recipe\.precision: expected fp32, got .* multiplies in {name};"):
+        sgd(factory, precision=precision)
+
+
+def test_a_precision_is_applied_to_layers_and_plain_products(own: Any) -> None:
+    factory = own(
+        net(LINEAR + "; self.norm = nn.LayerNorm(d)", "return self.norm(x) @ self.last.weight.T + self.last(x)")
+    )
+    single, rounded = (sgd(factory, precision=precision) for precision in (Precision.FP32, Precision.BF16))
+    difference = np.abs(single.raw_outputs(SUBSETS, SEEDS) - rounded.raw_outputs(SUBSETS, SEEDS)).max()
+    assert 1e-4 < difference < 1.0
