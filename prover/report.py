@@ -5,7 +5,7 @@ Owns words and layout. Refuses to know where the numbers come from.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,15 @@ from protocol.claim import Figures
 from protocol.numerics import Exact
 from protocol.task import Task
 from prover.calibration import Difference
-from prover.campaign import MAX_CLIPPED, TRAIN, Goal, Outcome
+from prover.campaign import CHECK, MAX_CLIPPED, TRAIN, Goal, Outcome
 from prover.fitting.heldout import Quality
 from prover.planning import Estimate, Expectation, Speed
-from prover.store import Store
+from prover.store import ANSWERS, Cost, Store
 
 N_WORST = 5
+
+_SAVED = {TRAIN: "by train", CHECK: "by import", ANSWERS: "as answers"}
+"""The kinds of series, in the order of their use, and what retrainings were saved for."""
 
 
 def figures_line(figures: Figures) -> str:
@@ -115,10 +118,8 @@ def quality_table(quality: Quality, *, every: bool) -> Table:
 
 
 def status_json(store: Store, task: Task) -> dict[str, Any]:
-    """Return a store's state as one JSON object."""
-    committed, chunks = store.claim(), store.chunks(TRAIN)
-    cost = store.cost(TRAIN)
-    n_done = cost.n
+    """Return a store's state as one JSON object, what retrainings took in all and for each thing they were for."""
+    committed, costs = store.claim(), store.costs()
     claim = None
     if committed is not None:
         f = committed.signed.figures
@@ -137,12 +138,9 @@ def status_json(store: Store, task: Task) -> dict[str, Any]:
         "data": task.data.source,
         "recipe": task.recipe.name,
         "p": task.p,
-        "n_retrainings_saved": n_done,
-        "seconds": cost.seconds,
-        "n_retrainings_timed": cost.n_timed,
-        "bytes_per_retraining": cost.n_bytes / max(n_done, 1),
+        **_cost_json(_total(costs.values())),
+        "saved": {what: _cost_json(costs[what]) | _clipped_json(what, costs[what], task) for what in costs},
         "store_bytes": store.n_bytes(),
-        "clipped": sum(chunk.n_clipped for chunk in chunks) / max(n_done * task.n_targets, 1),
         "claim": claim,
         "n_sessions": len(store.session_ids()),
     }
@@ -155,8 +153,8 @@ def status_lines(store: Store, task: Task) -> list[str]:
     return [
         f"task         {state['task_digest']}",
         f"             {state['data']}, recipe {state['recipe']}, {shape}",
-        f"retrainings  {state['n_retrainings_saved']} saved",
-        *([f"             {cost_line(store)}"] if state["n_retrainings_saved"] else []),
+        *_saved_lines(store.costs()),
+        f"store        {store.n_bytes() / 1e6:,.1f} MB",
         f"claim        {'none yet: run prover train' if committed is None else committed.signed.root.hex()}",
         *([] if committed is None else [f"             {figures_line(committed.signed.figures)}"]),
         *([] if committed is None else [f"signed by    {committed.signed.public_key.raw.hex()}"]),
@@ -164,15 +162,45 @@ def status_lines(store: Store, task: Task) -> list[str]:
     ]
 
 
-def cost_line(store: Store) -> str:
-    """Return what a store's retrainings took, in time and in bytes."""
-    cost, size = store.cost(TRAIN), f"{store.n_bytes() / 1e6:,.1f} MB"
-    kept = f"{cost.n_bytes / max(cost.n, 1):,.0f} bytes of outputs each; the store has {size}"
+def cost_line(cost: Cost) -> str:
+    """Return what retrainings took, in time and in bytes."""
+    kept = f"{cost.n_bytes / max(cost.n, 1):,.0f} bytes of outputs each"
     if not cost.n_timed:
         return f"their time was not kept; {kept}"
     untimed = f" ({cost.n - cost.n_timed} others were not timed)" if cost.n_timed < cost.n else ""
     each = 1000 * cost.seconds / cost.n_timed
     return f"{cost.seconds:,.1f} s of a device, {each:,.3g} ms each{untimed}; {kept}"
+
+
+def _saved_lines(costs: Mapping[str, Cost]) -> list[str]:
+    """Return how many retrainings there are of each kind and what they took."""
+    there = [what for what in _SAVED if what in costs]
+    lines = [f"{costs[what].n:,} saved {_SAVED[what]}: {cost_line(costs[what])}" for what in there] or ["0 saved"]
+    return [f"{'' if k else 'retrainings':12} {line}" for k, line in enumerate(lines)]
+
+
+def _total(costs: Collection[Cost]) -> Cost:
+    return Cost(
+        n=sum(cost.n for cost in costs),
+        n_timed=sum(cost.n_timed for cost in costs),
+        n_clipped=sum(cost.n_clipped for cost in costs),
+        seconds=sum(cost.seconds for cost in costs),
+        n_bytes=sum(cost.n_bytes for cost in costs),
+    )
+
+
+def _cost_json(cost: Cost) -> dict[str, Any]:
+    return {
+        "n_retrainings_saved": cost.n,
+        "seconds": cost.seconds,
+        "n_retrainings_timed": cost.n_timed,
+        "bytes_per_retraining": cost.n_bytes / max(cost.n, 1),
+    }
+
+
+def _clipped_json(what: str, cost: Cost, task: Task) -> dict[str, Any]:
+    """Return the share of outputs that lay outside their range; answers are saved without it."""
+    return {} if what == ANSWERS else {"clipped": cost.n_clipped / (cost.n * task.n_targets)}
 
 
 def _quantiles(quality: Quality, share: float) -> list[float]:

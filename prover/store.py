@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,11 @@ from protocol.taskfile import parse, render
 from prover.database import Database, guarded, migrate
 
 KEY = "signing.key"
+ANSWERS = "answers"
+
+_COST = (
+    "total(n), total(CASE WHEN seconds > 0 THEN n ELSE 0 END), total(n_clipped), total(seconds), total(length(outputs))"
+)
 
 _SCHEMA = """
 CREATE TABLE task (only INTEGER PRIMARY KEY CHECK (only = 1), toml TEXT NOT NULL, digest BLOB NOT NULL, data_path TEXT);
@@ -90,14 +95,16 @@ class Chunk:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What a series took.
+    """What a series took, or several of them.
 
     n : trainings. seconds : for how long devices were busy with the ``n_timed`` of them that were timed.
+    n_clipped : outputs that lay outside their range; those of answers are not counted.
     n_bytes : of their outputs, as they are kept, what SQLite adds around them not counted.
     """
 
     n: int
     n_timed: int
+    n_clipped: int
     seconds: float
     n_bytes: int
 
@@ -278,13 +285,18 @@ class Store:
 
     def cost(self, series: str) -> Cost:
         """Return what a series took."""
-        row = self._db.one(
-            "SELECT total(n), total(CASE WHEN seconds > 0 THEN n ELSE 0 END), total(seconds), total(length(outputs)) "
-            "FROM chunk WHERE series = ?",
-            series,
+        row = self._db.one(f"SELECT {_COST} FROM chunk WHERE series = ?", series)  # noqa: S608  our own constant
+        return _cost(*(row or (0, 0, 0, 0.0, 0)))
+
+    def costs(self) -> Mapping[str, Cost]:
+        """Return what each series took that there is, by its name; the answers of all sessions as one, ``ANSWERS``."""
+        rows = self._db.all(
+            f"SELECT CASE WHEN series GLOB ? THEN ? ELSE series END AS name, {_COST} "  # noqa: S608  likewise
+            "FROM chunk GROUP BY name ORDER BY name",
+            f"{ANSWERS} *",
+            ANSWERS,
         )
-        n, n_timed, seconds, n_bytes = row or (0, 0, 0.0, 0)
-        return Cost(n=int(n), n_timed=int(n_timed), seconds=float(seconds), n_bytes=int(n_bytes))
+        return {name: _cost(*row) for name, *row in rows}
 
     def n_bytes(self) -> int:
         """Return the size of the whole database."""
@@ -400,7 +412,7 @@ class Store:
         """Forget a session's messages and answers."""
         with self._db.transaction() as db:
             db.execute("DELETE FROM message WHERE session = ?", (session_id,))
-            db.execute("DELETE FROM chunk WHERE series GLOB ?", (f"answers {session_id} *",))
+            db.execute("DELETE FROM chunk WHERE series GLOB ?", (f"{ANSWERS} {session_id} *",))
 
     def save_answers(self, session_id: str, round_: int, first: int, outputs: Float64[np.ndarray, "m t"]) -> None:
         """Save the answers ``first``, ``first`` + 1, ... of a round, as :meth:`save_outputs`."""
@@ -433,7 +445,11 @@ def migrated(directory: Path) -> tuple[int, Path] | None:
 
 def answers_series(session_id: str, round_: int) -> str:
     """Return the name under which a round's answers are saved."""
-    return f"answers {session_id} {round_}"
+    return f"{ANSWERS} {session_id} {round_}"
+
+
+def _cost(n: float, n_timed: float, n_clipped: float, seconds: float, n_bytes: float) -> Cost:
+    return Cost(n=int(n), n_timed=int(n_timed), n_clipped=int(n_clipped), seconds=float(seconds), n_bytes=int(n_bytes))
 
 
 def _write_key(path: Path) -> None:

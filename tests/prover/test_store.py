@@ -22,7 +22,7 @@ from protocol.sampling import Draw, pairs
 from protocol.session.messages import ClaimCommitted, Sender
 from prover.claiming import commit
 from prover.database import DATABASE, LOCK, VERSION, migrate
-from prover.report import cost_line, status_json
+from prover.report import cost_line, status_json, status_lines
 from prover.store import KEY, Cost, Store, answers_series, migrated
 from tests.games import task_of
 
@@ -169,7 +169,7 @@ def test_migrating_keeps_everything_and_a_copy(directory: Path) -> None:
         assert store.claim() is not None
         assert np.array_equal(store.outputs("train", 0, 5, 3), outputs)
         assert [chunk.n_clipped for chunk in store.chunks("train")] == [1]
-        assert store.cost("train") == Cost(n=5, n_timed=0, seconds=0.0, n_bytes=5 * 3 * 8)
+        assert store.cost("train") == Cost(n=5, n_timed=0, n_clipped=1, seconds=0.0, n_bytes=5 * 3 * 8)
         store.save_outputs("train", 5, rows(2), 0, 0.5)
     assert migrated(directory) is None
     db = sqlite3.connect(directory / f"{DATABASE}.version-1")
@@ -201,11 +201,38 @@ def test_what_cannot_be_migrated_is_refused(directory: Path) -> None:
 def test_what_a_series_took_is_stated(store: Store) -> None:
     store.save_outputs("train", 0, rows(4), 0)
     store.save_outputs("train", 4, rows(6), 0, 1.5)
-    store.save_outputs("other", 0, rows(6), 0, 9.0)
-    assert store.cost("train") == Cost(n=10, n_timed=6, seconds=1.5, n_bytes=10 * 3 * 8)
-    assert store.cost("nothing") == Cost(n=0, n_timed=0, seconds=0.0, n_bytes=0)
-    assert cost_line(store).startswith("1.5 s of a device, 250 ms each (4 others were not timed); 24 bytes of outputs")
+    store.save_outputs("other", 0, rows(6), 3, 9.0)
+    cost = store.cost("train")
+    assert cost == Cost(n=10, n_timed=6, n_clipped=0, seconds=1.5, n_bytes=10 * 3 * 8)
+    assert store.cost("nothing") == Cost(n=0, n_timed=0, n_clipped=0, seconds=0.0, n_bytes=0)
+    assert store.costs() == {"train": cost, "other": store.cost("other")}
+    assert cost_line(cost) == "1.5 s of a device, 250 ms each (4 others were not timed); 24 bytes of outputs each"
     assert status_json(store, TASK)["bytes_per_retraining"] == 24
+
+
+def test_retrainings_of_every_kind_are_counted_and_priced(store: Store) -> None:
+    assert "retrainings  0 saved" in status_lines(store, TASK)
+    store.save_outputs("check", 0, rows(400), 12, 2.0)
+    assert status_lines(store, TASK)[2] == (
+        "retrainings  400 saved by import: 2.0 s of a device, 5 ms each; 24 bytes of outputs each"
+    )
+    store.save_outputs("train", 0, rows(10), 0, 1.0)
+    store.save_answers("aa", 0, 0, rows(3))
+    store.save_answers("aa", 1, 0, rows(2))
+    store.save_answers("bb", 0, 0, rows(2))
+    assert status_lines(store, TASK)[2:5] == [
+        "retrainings  10 saved by train: 1.0 s of a device, 100 ms each; 24 bytes of outputs each",
+        "             400 saved by import: 2.0 s of a device, 5 ms each; 24 bytes of outputs each",
+        "             7 saved as answers: their time was not kept; 24 bytes of outputs each",
+    ]
+    state = status_json(store, TASK)
+    assert (state["n_retrainings_saved"], state["n_retrainings_timed"], state["seconds"]) == (417, 410, 3.0)
+    assert {what: one["n_retrainings_saved"] for what, one in state["saved"].items()} == {
+        "train": 10,
+        "check": 400,
+        "answers": 7,
+    }
+    assert (state["saved"]["check"]["clipped"], "clipped" in state["saved"]["answers"]) == (0.01, False)
 
 
 def test_a_saved_chunk_costs_the_same_however_many_there_are(store: Store) -> None:
