@@ -41,7 +41,7 @@ Node: TypeAlias = "bool | int | float | str | list[Node] | tuple[Node, ...] | Ca
 
 _TOKEN = re.compile(
     r" *(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)"
-    r"|(?P<float>-?[0-9]+(?:\.[0-9]*(?:e[+-]?[0-9]+)?|e[+-]?[0-9]+))"
+    r"|(?P<float>-?[0-9]+(?:\.[0-9]+(?:e[+-]?[0-9]+)?|e[+-]?[0-9]+))"
     r"|(?P<int>-?[0-9]+)"
     r"|(?P<text>'[^'\"\\]*'|\"[^'\"\\]*\")"
     r"|(?P<sign>[(),=\[\]]))"

@@ -11,8 +11,12 @@ import pytest
 
 from protocol.claim import MAX_MAGNITUDE
 from protocol.errors import Reason
+from protocol.recipes.estimator import MAX_CHARACTERS, MAX_DEPTH
+from protocol.recipes.network import MAX_LAYERS, MAX_WIDTH
+from protocol.recipes.scikit import _VERSION
 from protocol.session.machine import TABLE, Kind, State
 from protocol.session.messages import Sender
+from protocol.training.networks import MAX_WEIGHTS
 from protocol.wire import errors, files, limits
 from protocol.wire.generated import attribution_pb2 as pb
 
@@ -98,6 +102,20 @@ def test_the_limits_are_those_of_the_code() -> None:
     }
     assert written == {name: value for name, value in in_code.items() if name != "MAX_TEXT"}
     assert f"magnitude at most {MAX_MAGNITUDE:.0e}".replace("e+", "e") in SPEC
+
+
+def test_the_bounds_of_recipes_are_those_of_the_code() -> None:
+    said = " ".join(section(5).split())
+    assert f"at most 2^{MAX_WEIGHTS.bit_length() - 1} weights" in said
+    assert 1 << (MAX_WEIGHTS.bit_length() - 1) == MAX_WEIGHTS
+    assert f"at most {MAX_LAYERS} widths from 1 to {MAX_WIDTH:,}" in said
+    assert f"at most {MAX_CHARACTERS:,} printable ASCII characters and {MAX_DEPTH} values within values" in said
+    of_numbers = [re.fullmatch(_VERSION, ".".join(["1" * n] * parts)) for parts in (2, 3) for n in (1, 4)]
+    assert all(of_numbers)
+    assert "two or three numbers, each of one to four digits" in said
+    assert not any(
+        _VERSION.fullmatch(text) for text in ("1", "1.2.3.4", "12345.1", "1.12345", "1.1.12345", "1.", "1.9rc1")
+    )
 
 
 def test_the_error_catalogue_is_the_codes() -> None:
