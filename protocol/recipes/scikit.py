@@ -37,7 +37,9 @@ _LOSS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Sklearn:
-    """An estimator fitted to the rows that are in; every ``random_state`` in it is the training seed modulo 2^32.
+    """An estimator fitted to the rows that are in.
+
+    Every ``random_state`` in it is the training seed modulo 2^32, and numpy's own generator begins there.
 
     estimator : as text (``estimator.parsed``). What it does not set is scikit-learn's default, and so
         version : of scikit-learn, such as 1.9.1, is part of the task.

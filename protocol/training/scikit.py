@@ -1,8 +1,9 @@
 """Any estimator of scikit-learn on any subset of units: one model at a time, over the machine's processes.
 
 Every training builds its estimator anew and has copies of its own of the rows: some estimators scale in place.
-It runs on one thread, however many processes share the work, so that their number changes no bit. What an estimator
-warns of (an optimum not reached, say) is part of what the recipe means, thousands of times over, and is not repeated.
+numpy's own generator begins at the training seed, as a ``random_state`` does. A training runs on one thread, however
+many processes share the work, so that their number changes no bit. What an estimator warns of (an optimum not reached,
+say) is part of what the recipe means, thousands of times over, and is not repeated.
 
 Rules: an estimator that fails on a subset gives NaN there and the reason is kept; memory that runs out is raised.
 """
@@ -14,7 +15,8 @@ import itertools
 import math
 import warnings
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -180,9 +182,10 @@ def _train(make: Maker, reading: Reading, rows: _Rows, inside: Bool[np.ndarray, 
     """Return the scores of a model per subset; runs in whichever process."""
     scores = np.full((len(inside), *rows.shape), np.nan)
     first = ""
-    with warnings.catch_warnings(), _threads().limit(limits=1):
+    with warnings.catch_warnings(), _threads().limit(limits=1), _own_draws():
         warnings.simplefilter("ignore")
         for i, (units, state) in enumerate(zip(inside, states, strict=True)):
+            np.random.seed(state)  # noqa: NPY002  see _own_draws
             try:
                 scores[i] = _scores(make, reading, rows, units[rows.unit_of_row], state)
             except MemoryError:
@@ -192,6 +195,16 @@ def _train(make: Maker, reading: Reading, rows: _Rows, inside: Bool[np.ndarray, 
             else:
                 first = first or ("" if np.isfinite(scores[i]).all() else "the estimator gave no finite number")
     return scores, first
+
+
+@contextmanager
+def _own_draws() -> Iterator[None]:
+    """Leave numpy's own generator as it was: what has no ``random_state`` draws from it (``Isomap``)."""
+    before = np.random.get_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(before)  # noqa: NPY002
 
 
 def end_processes() -> None:

@@ -187,6 +187,20 @@ def test_estimators_within_estimators_have_the_seed_too() -> None:
     assert not np.array_equal(first[0], first[1])
 
 
+def test_draws_that_no_random_state_governs_are_the_trainings_own() -> None:
+    """Isomap has none, and above 200 rows begins its eigenvectors at a draw from numpy's own generator."""
+    text = "Pipeline(steps=[('map', Isomap(n_components=3)), ('end', SVC())])"
+    task, dataset = tasks.digits(recipe(text, DECISION))
+    subsets = np.stack([tasks.subsets_of(1000, 1)[0]] * 2)
+    before = np.random.get_state()  # noqa: NPY002
+    first = outputs(task, dataset, subsets)
+    assert first[0].tobytes() == first[1].tobytes()
+    after = np.random.get_state()  # noqa: NPY002
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True)), "numpy's generator is left as it was"
+    np.random.random(7)  # noqa: NPY002
+    assert outputs(task, dataset, subsets[:1]).tobytes() == first[:1].tobytes()
+
+
 def test_a_contributors_rows_go_together() -> None:
     givers = tuple("abcdefgh"[i % 8] for i in range(60))
     of = tasks.table(contributors=givers)
