@@ -35,6 +35,15 @@ BATCH_BYTES = 1 << 27
 
 MAX_BATCH = 4096
 
+_LESS_MEMORY = {
+    Ridge.name: "fewer columns or a lower data.n_train",
+    Logistic.name: "fewer columns or a lower data.n_train",
+    Kernel.name: "a lower data.n_train",
+    Sgd.name: "a smaller recipe.batch_size",
+    Sklearn.name: "a smaller recipe.estimator or a lower data.n_train",
+}
+"""What makes one model of a recipe take less memory."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Outputs:
@@ -194,7 +203,7 @@ class Trainer:
             if len(subsets) == 1:
                 raise TrainingError(
                     f"recipe {self._task.recipe.name}: expected memory for one model on {self._device}, found less; "
-                    "use a device with more, or make recipe.batch_size smaller in a new task"
+                    f"use a device with more, or {_LESS_MEMORY[self._task.recipe.name]} in a new task"
                 ) from error
         self._batch_size = -(-len(subsets) // 2)
         if self._device.type == "cuda":

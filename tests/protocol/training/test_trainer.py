@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 
 from protocol.errors import TrainingError
-from protocol.task import Logistic, Recipe, Ridge, TargetKind, UnitKind
+from protocol.task import Data, Logistic, Recipe, Ridge, TargetKind, UnitKind
 from protocol.training import Trainer, split
 from protocol.training.ridge import RidgeSolver
+from protocol.training.trainer import _LESS_MEMORY
 from tests.protocol.training import tasks
 
 RECIPES = [Ridge(l2=0.7), Logistic(l2=0.7, gradient_tolerance=1e-11)]
@@ -167,8 +172,17 @@ def test_a_model_that_memory_does_not_hold_is_one_line(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(RidgeSolver, "scores", scores)
     subsets = tasks.subsets_of(40, 3)
-    with pytest.raises(TrainingError, match="recipe ridge: expected memory for one model on cpu, found less; use a"):
+    message = "recipe ridge: expected memory for one model on cpu, found less; use a device with more, or fewer columns"
+    with pytest.raises(TrainingError, match=message):
         Trainer(task, dataset).raw_outputs(subsets, tasks.seeds_of(subsets))
+
+
+def test_every_recipe_is_advised_by_keys_that_it_has() -> None:
+    assert {recipe.name for recipe in get_args(Recipe)} == set(_LESS_MEMORY)
+    keys = {recipe.name: {field.name for field in dataclasses.fields(recipe)} for recipe in get_args(Recipe)}
+    for name, advice in _LESS_MEMORY.items():
+        assert set(re.findall(r"recipe\.(\w+)", advice)) <= keys[name]
+        assert set(re.findall(r"data\.(\w+)", advice)) <= {field.name for field in dataclasses.fields(Data)}
 
 
 def test_another_fault_of_torch_is_no_matter_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
