@@ -81,7 +81,9 @@ class OwnFactory:
             torch.default_generator.manual_seed(0)
             try:
                 module = make(shape, n_outputs, widths)
-            except Exception as error:
+            except Exception as error:  # here, too
+                if _is_memory(error):
+                    raise
                 raise TrainingError(
                     f"factory {self.path}: expected a network from make(shape, n_outputs, widths) = "
                     f"{(shape, n_outputs, widths)}, got {_line(error)}"
@@ -136,7 +138,10 @@ def _within(name: str, folders: list[str]) -> ModuleSpec | None:
 
 @contextmanager
 def trying(module: nn.Module) -> Iterator[None]:
-    """Raise as one :class:`TrainingError` whatever a network of the user's own raises when it is first run."""
+    """Raise as one :class:`TrainingError` whatever a network of the user's own raises when it is first run.
+
+    But for memory that runs out, which is not the network's fault.
+    """
     before = {name: tensor.clone() for name, tensor in _tensors(module).items()}
     try:
         yield
@@ -144,6 +149,8 @@ def trying(module: nn.Module) -> Iterator[None]:
     except TrainingError:
         raise
     except Exception as error:  # the user's own code may raise anything, and torch.func much
+        if _is_memory(error):
+            raise
         said = str(error)
         advice = next((advice for sign, advice in _ADVICE.items() if sign in said), "try it on two rows")
         raise TrainingError(
@@ -169,6 +176,10 @@ def _different(some: dict[str, Tensor], others: dict[str, Tensor]) -> str:
         if name not in some or name not in others or not torch.equal(some[name], others[name]):
             return name.lstrip(".")
     return ""
+
+
+def _is_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _line(error: Exception) -> str:

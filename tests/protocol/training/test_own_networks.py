@@ -149,6 +149,13 @@ def test_a_network_that_cannot_be_trained_is_one_line(body: str, message: str, o
     assert "\n" not in str(caught.value)
 
 
+def test_memory_that_runs_out_is_not_the_networks_fault(own: Any) -> None:
+    """Whoever asked for the trainer says what to do about it."""
+    for body in ("def make(shape, c, widths):\n    raise MemoryError\n", net(LINEAR, "raise MemoryError")):
+        with pytest.raises(MemoryError):
+            sgd(own(body))
+
+
 @pytest.mark.parametrize("name", ["another signature", "more features", "if", "dropout", "attention's dropout"])
 def test_a_network_that_cannot_be_differentiated_is_one_line(name: str, own: Any) -> None:
     body, message = UNTRAINABLE[name]
