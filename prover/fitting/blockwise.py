@@ -134,7 +134,7 @@ def _cut(design: Design, y: Float64[Tensor, "n t"], held: slice) -> _Split:
 def _walk(splits: Sequence[_Split], spread_: Spread, solver: Solver, on_progress: Progress) -> _Tried:
     """Return the penalty of least gap, walking down the path until it has risen or the path cannot go on."""
     best, step = None, -1
-    paths = zip(*(solver.path(split.train, split.y) for split in splits), strict=False)
+    paths = zip(*(solver.path(split.train, split.y, n_paths=len(splits)) for split in splits), strict=False)
     try:
         for step, coefficients in enumerate(paths):
             tried = _tried(step, splits, coefficients, spread_)

@@ -100,7 +100,11 @@ class Design:
             in_w += left.sum(axis=0, dtype=np.float64)
             in_v += right.sum(axis=0, dtype=np.float64)
         p, n = self.p, len(self)
-        return (counts - p * (in_w[:, None] + in_v[None, :]) + n * p * p) / (p * (1 - p))
+        counts -= (p * in_w)[:, None]  # in place: these may be the largest matrices of a fit
+        counts -= p * in_v
+        counts += n * p * p
+        counts /= p * (1 - p)
+        return counts
 
     def _blocks(self) -> Iterator[tuple[slice, Float[Tensor, "m n_units"]]]:
         """Yield rows and their characters; the memory is used again for the next."""

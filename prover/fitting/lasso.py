@@ -11,8 +11,9 @@ units, not of a selection. W begins with what breaks it at the coefficients of t
 rule (Tibshirani et al., JRSS B 74, 2012) would save passes, but keeps many noisy units for each that matters.
 
 Memory is that of the Gram matrices, which are kept between penalties: 4 bytes times |W|^2 for each target (8 in small
-problems, where the design is float64), at most
-``MAX_GRAM_BYTES`` in all. Past that the path is an error: scores so dense are ridge's.
+problems, where the design is float64); and 16 times the largest |W|^2 while that one is solved, for a float64 copy and
+its Cholesky factor, which is more than growing it takes. Of all paths that are walked at once that is at most
+``MAX_GRAM_BYTES``. Past it a path is an error: scores so dense are ridge's.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from protocol.errors import ArgumentError
 from prover.fitting.design import Design
 
 MAX_GRAM_BYTES = 4 << 30
+_SOLVER_BYTES = 16  # an entry of the largest Gram matrix, while it is solved
 PENALTIES = tuple(2.0 ** (-k / 2) for k in range(6)) + tuple(2.0 ** (-k / 4) for k in range(12, 41))
 """Shares of the penalty at which every score is 0, to a 1024th: working sets grow faster the further down they are."""
 
@@ -57,6 +59,7 @@ def path(
     start: Float64[Tensor, "n_units t"] | None = None,
     *,
     slack: float = EXACT,
+    n_paths: int = 1,
 ) -> Iterator[Float64[Tensor, "n_units t"]]:
     """Yield the coefficients of each penalty in turn.
 
@@ -66,12 +69,14 @@ def path(
     penalties : kappa, descending.
     start : coefficients near those of the first penalty.
     slack : by which share of alpha units outside a working set may break the optimality condition.
+    n_paths : how many paths are walked at once, and share ``MAX_GRAM_BYTES`` evenly.
 
     Raises
     ------
     ArgumentError
-        Working sets would need more than ``MAX_GRAM_BYTES``, or coordinate descent does not end.
+        Working sets would need more than their share of memory, or coordinate descent does not end.
     """
+    most = MAX_GRAM_BYTES // n_paths
     n, scale = len(design), _scale(y)
     moment = design.transposed_times(y).double() / n
     work = [_Target(design, moment[:, t].cpu().numpy()) for t in range(y.shape[1])]
@@ -81,12 +86,12 @@ def path(
         for t, target in enumerate(work):
             target.begin(start[:, t].cpu().numpy())
     for kappa in penalties:
-        _join(work, correlations, kappa * scale)
+        _join(work, correlations, kappa * scale, most)
         while True:
             for t, target in enumerate(work):
                 coefficients[:, t] = torch.from_numpy(target.solve(kappa * float(scale[t])))
             correlations = _correlations(design, moment, coefficients)
-            if not _join(work, correlations, kappa * (1 + slack) * scale):
+            if not _join(work, correlations, kappa * (1 + slack) * scale, most):
                 break
         yield coefficients.clone()
 
@@ -107,15 +112,19 @@ def _correlations(
 
 
 def _join(
-    work: Sequence[_Target], correlations: Float64[Tensor, "n_units t"], threshold: Float64[Tensor, " t"]
+    work: Sequence[_Target], correlations: Float64[Tensor, "n_units t"], threshold: Float64[Tensor, " t"], most: int
 ) -> bool:
-    """Let units of large correlation join each target's working set; return whether any did that was not there."""
+    """Let units of large correlation join each target's working set; return whether any did that was not there.
+
+    Raises :class:`ArgumentError` before any does, if all would take more than ``most`` bytes.
+    """
     above = (correlations.abs() > threshold).cpu().numpy()
     sizes = [target.size_with(np.flatnonzero(above[:, t])) for t, target in enumerate(work)]
-    n_bytes = 4 * sum(size**2 for size in sizes)
-    if n_bytes > MAX_GRAM_BYTES:
+    kept = sum(target.entry_bytes * size**2 for target, size in zip(work, sizes, strict=True))
+    n_bytes = kept + _SOLVER_BYTES * max(sizes) ** 2
+    if n_bytes > most:
         raise ArgumentError(
-            f"lasso: expected working sets of at most {MAX_GRAM_BYTES / 1e9:.1f} GB, got {max(sizes)} units for one "
+            f"lasso: expected working sets of at most {most / 1e9:.1f} GB, got {max(sizes)} units for one "
             f"target and {n_bytes / 1e9:.1f} GB in all: the scores are not sparse, fit ridge"
         )
     joined = [target.join(np.flatnonzero(above[:, t])) for t, target in enumerate(work)]
@@ -133,6 +142,11 @@ class _Target:
         self._values = np.zeros(0)
         self._solved: float | None = None  # the penalty that ``_values`` are the answer to
 
+    @property
+    def entry_bytes(self) -> int:
+        """Bytes of an entry of the Gram matrix that is kept."""
+        return self._gram.itemsize
+
     def begin(self, coefficients: Float64[np.ndarray, " n_units"]) -> None:
         """Take the units of given coefficients, and these as the point to start from."""
         self.join(np.flatnonzero(coefficients))
@@ -149,7 +163,9 @@ class _Target:
         together, old = np.concatenate([self._units, new]), len(self._units)
         gram = np.empty((len(together), len(together)), dtype=self._gram.dtype)
         gram[:old, :old] = self._gram
-        gram[old:] = self._design.gram_of(new, together) / len(self._design)
+        rows = self._design.gram_of(new, together)
+        rows /= len(self._design)
+        gram[old:] = rows
         gram[:old, old:] = gram[old:, :old].T
         self._units, self._gram = together, gram
         self._values = np.concatenate([self._values, np.zeros(len(new))])
@@ -175,7 +191,8 @@ def _coordinate_descent(
 ) -> Float64[np.ndarray, " w"]:
     """Return the minimiser of c' G c / 2 - moment . c + alpha |c|_1.
 
-    scikit-learn wants data, n x w of them; a Cholesky factor has the same Gram matrix and is w x w.
+    scikit-learn wants data, n x w of them; a Cholesky factor has the same Gram matrix and is w x w. Nothing else of
+    that size is made: the factor lies as scikit-learn wants it, and may be written to.
     """
     gram = gram.astype(np.float64)
     np.fill_diagonal(gram, gram.diagonal() + _JITTER)
@@ -189,7 +206,7 @@ def _coordinate_descent(
         try:
             _, values, _ = lasso_path(
                 factor, image, alphas=[alpha / len(gram)], precompute=gram, Xy=moment, coef_init=start,
-                tol=_SOLVER_TOLERANCE, max_iter=_MAX_SWEEPS,
+                tol=_SOLVER_TOLERANCE, max_iter=_MAX_SWEEPS, copy_X=False,
             )  # fmt: skip
         except ConvergenceWarning as error:
             raise ArgumentError(

@@ -49,8 +49,13 @@ class Solver(Protocol):
         """Return how many penalties in a row, up to that step, may be no better than the best before the walk ends."""
         ...
 
-    def path(self, design: Design, y: Float64[Tensor, "n t"]) -> Iterator[Float[Tensor, "n_units t"]]:
-        """Yield each penalty's coefficients; may end early where the next would take too long."""
+    def path(
+        self, design: Design, y: Float64[Tensor, "n t"], *, n_paths: int = 1
+    ) -> Iterator[Float[Tensor, "n_units t"]]:
+        """Yield each penalty's coefficients; may end early where the next would take too long.
+
+        n_paths : how many are walked at once, and share what memory there is for them.
+        """
         ...
 
     def refit(
@@ -87,7 +92,9 @@ class RidgeSolver:
         """Return 1: the gap falls and then rises, and each step further down is dearer than the one before."""
         return 1
 
-    def path(self, design: Design, y: Float64[Tensor, "n t"]) -> Iterator[Float[Tensor, "n_units t"]]:
+    def path(
+        self, design: Design, y: Float64[Tensor, "n t"], *, n_paths: int = 1
+    ) -> Iterator[Float[Tensor, "n_units t"]]:
         """Yield each penalty's coefficients."""
         tolerance = conjugate.tolerance_for(design.precision)
         return conjugate.path(design.gram_times, design.transposed_times(y), self.penalties, tolerance)
@@ -119,9 +126,11 @@ class LassoSolver:
         """Return 3 at first, where steps are cheap and a noisy unit may enter before one that is not; then 1."""
         return 3 if step < _CHEAP_STEPS else 1
 
-    def path(self, design: Design, y: Float64[Tensor, "n t"]) -> Iterator[Float[Tensor, "n_units t"]]:
+    def path(
+        self, design: Design, y: Float64[Tensor, "n t"], *, n_paths: int = 1
+    ) -> Iterator[Float[Tensor, "n_units t"]]:
         """Yield each penalty's coefficients."""
-        return lasso.path(design, y, self.penalties, slack=lasso.ROUGH)
+        return lasso.path(design, y, self.penalties, slack=lasso.ROUGH, n_paths=n_paths)
 
     def refit(
         self, design: Design, y: Float64[Tensor, "n t"], step: int, start: Start | None = None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -186,7 +187,7 @@ class Planned:
     def __init__(self, c: np.ndarray, shares: list[float]) -> None:
         self._c, self._shares, self.penalties = torch.tensor(c), shares, tuple(range(9, 0, -1))
 
-    def path(self, design: Design, y: torch.Tensor) -> Iterator[torch.Tensor]:
+    def path(self, design: Design, y: torch.Tensor, *, n_paths: int = 1) -> Iterator[torch.Tensor]:
         yield from (share * self._c for share in self._shares)
         raise ArgumentError("no memory for more")
 
@@ -397,10 +398,52 @@ def test_targets_of_other_units_are_fitted_alike(method: Method, at_size: None) 
 
 
 def test_lasso_of_scores_that_are_not_sparse_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lasso, "MAX_GRAM_BYTES", 8 * 30**2)
+    monkeypatch.setattr(lasso, "MAX_GRAM_BYTES", 5 * 24 * 30**2)  # of each fold's path 30 units
     x, c = drawn(400, 100, seed=35), np.random.default_rng(36).standard_normal((100, 1))
     with pytest.raises(ArgumentError, match=r"lasso: .* the scores are not sparse, fit ridge"):
         fit(task_of(100), PackedSubsets.of(x), linear(x, c, 0.1, seed=37), method=Method.LASSO)
+
+
+def peak_of(act: Callable[[], object]) -> int:
+    """Return the most bytes that numpy held at once."""
+    tracemalloc.start()
+    try:
+        act()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("precision", "entry"), [(torch.float32, 4), (torch.float64, 8)])
+@pytest.mark.parametrize("n_targets", [1, 5])
+def test_what_a_path_of_lasso_counts_is_what_it_holds(
+    precision: torch.dtype, entry: int, n_targets: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A penalty of next to nothing takes all units: where that is just allowed, all of it is used, and little beside it."""
+    n_units = 400
+    monkeypatch.setattr(design, "_BLOCK_VALUES", 10_000)
+    phi = Design(PackedSubsets.of(drawn(900, n_units, seed=47)), 0.5, precision=precision)
+    y = torch.randn(900, n_targets, dtype=torch.float64, generator=torch.Generator().manual_seed(48))
+    counted = (entry * n_targets + 16) * n_units**2
+    monkeypatch.setattr(lasso, "MAX_GRAM_BYTES", counted)
+    assert 0.85 * counted < peak_of(lambda: list(lasso.path(phi, y, [1e-12]))) < 1.06 * counted
+    monkeypatch.setattr(lasso, "MAX_GRAM_BYTES", counted - 1)
+    with pytest.raises(ArgumentError, match=r"lasso: expected working sets of at most"):
+        list(lasso.path(phi, y, [1e-12]))
+
+
+def test_the_paths_of_all_folds_share_the_memory_of_lasso(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = 5_000_000
+    monkeypatch.setattr(lasso, "MAX_GRAM_BYTES", limit)
+    x, c = drawn(600, 400, seed=47), np.random.default_rng(48).standard_normal((400, 1)) / 20
+    subsets, outputs, task = PackedSubsets.of(x), linear(x, c, 0.05, seed=49), task_of(400)
+
+    def refused() -> None:
+        with pytest.raises(ArgumentError, match=r"lasso: expected working sets of at most 0.0 GB, got \d+ units"):
+            fit(task, subsets, outputs, method=Method.LASSO)
+
+    monkeypatch.setattr(design, "_BLOCK_VALUES", 10_000)
+    assert limit / 8 < peak_of(refused) < limit
 
 
 def test_lasso_that_does_not_end_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
