@@ -64,7 +64,7 @@ class OwnFactory:
         ArgumentError
             It cannot be imported.
         TrainingError
-            It raises something, builds no module, or another one when it is called again.
+            It raises something, builds no module or one without parameters, or another one when it is called again.
         """
         make = self.make()
         module, again = (self._called(make, shape, n_outputs, widths) for _ in range(2))
@@ -90,6 +90,8 @@ class OwnFactory:
                 ) from error
         if not isinstance(module, nn.Module):
             raise TrainingError(f"factory {self.path}: expected a torch.nn.Module, got {type(module).__name__}")
+        if not any(True for _ in module.parameters()):
+            raise TrainingError(f"factory {self.path}: expected a network with parameters to train, got none")
         return module
 
 

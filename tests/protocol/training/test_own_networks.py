@@ -130,7 +130,7 @@ UNTRAINABLE = {
     ),
     "rows mixed": (net(LINEAR, "return self.last(x - x.mean(0))"), "depend on that row alone, got others beside"),
     "nothing": (net(LINEAR, "return None"), "vmap and grad can run, got"),
-    "no weights": (returned("nn.Flatten()"), "vmap and grad can run, got|expected scores of shape"),
+    "no weights": (returned("nn.Flatten()"), "expected a network with parameters to train, got none"),
     "counting": (
         net(LINEAR + "; self.register_buffer('n', torch.zeros(1))", "self.n = self.n + 1; return self.last(x)"),
         "running leaves as it is, got another n",
@@ -156,7 +156,9 @@ def test_memory_that_runs_out_is_not_the_networks_fault(own: Any) -> None:
             sgd(own(body))
 
 
-@pytest.mark.parametrize("name", ["another signature", "more features", "if", "dropout", "attention's dropout"])
+@pytest.mark.parametrize(
+    "name", ["another signature", "more features", "no weights", "if", "dropout", "attention's dropout"]
+)
 def test_a_network_that_cannot_be_differentiated_is_one_line(name: str, own: Any) -> None:
     body, message = UNTRAINABLE[name]
     with pytest.raises(TrainingError, match=message) as caught:
