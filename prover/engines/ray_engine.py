@@ -14,7 +14,9 @@ import os
 import signal
 import socket
 import threading
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from types import ModuleType, TracebackType
 from typing import Any, Self
 
@@ -36,6 +38,8 @@ ANSWER_S = 10.0
 """How long an address has to answer: longer than any handshake, shorter than Ray's own minutes of silence."""
 START_S = 120.0
 """How long a node has to start its first process and import what is installed there."""
+LOOK_S = 10.0
+"""How long no chunk may be finished before the nodes are looked at: one that none can hold waits in silence."""
 
 _SLOTS_PER_WORKER = 2  # one chunk waits on the cluster while another trains: saving one keeps no worker waiting
 
@@ -59,7 +63,7 @@ class RayEngine:
     TransportError
         No cluster answers at the address.
     TrainingError
-        The cluster has no such device, or another version of this program.
+        No node has such a device or so many processors, or the cluster has another version of this program.
     """
 
     def __init__(
@@ -81,19 +85,21 @@ class RayEngine:
         self._turn = threading.Lock()
         self._size = ChunkSize(task)
         n_threads = n_threads or 1
-        request = {"num_cpus": n_threads, "num_gpus": int(device == "cuda")}
+        ask = _Ask(n_cpus=n_threads, n_gpus=int(device == "cuda"))
         self._is_ours = not self._ray.is_initialized()
         if self._is_ours:
             n_cpus = None if n_workers is None else n_workers * n_threads
             _connect(self._ray, address, n_cpus)
         try:
-            self._n_workers = _room(self._ray, request, n_workers)
+            room = _room(self._ray, ask)
+            self._n_workers = min(n_workers or room, room)
             _check_nodes(self._ray)
-            constants = [self._ray.put(value) for value in (task, dataset)]
-            train = self._ray.remote(max_retries=0, **request)(ray_worker.train)
+            ours = (self._ray.put(task), self._ray.put(dataset))
+            train = self._ray.remote(max_retries=0, num_cpus=ask.n_cpus, num_gpus=ask.n_gpus)(ray_worker.train)
             self._crew = _Tasks(
                 self._ray,
-                lambda *chunk: train.remote(*constants, device, n_threads, factory, *chunk),
+                ask,
+                lambda *chunk: train.remote(*ours, device, n_threads, factory, *chunk),
                 _SLOTS_PER_WORKER * self._n_workers,
             )
         except BaseException:
@@ -124,11 +130,32 @@ class RayEngine:
             dispatch(self._crew, self._n_workers, draw, evaluations, self._size, on_done)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Node:
+    """A machine of the cluster, with all that it has, busy or not."""
+
+    n_cpus: int
+    n_gpus: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ask:
+    """What one training asks a node for: Ray never splits a task over two."""
+
+    n_cpus: int
+    n_gpus: int
+
+    def room(self, node: _Node) -> int:
+        """Return how many trainings a node holds at once."""
+        on_cpus = node.n_cpus // self.n_cpus
+        return min(on_cpus, node.n_gpus // self.n_gpus) if self.n_gpus else on_cpus
+
+
 class _Tasks:
     """A :class:`prover.engines.dispatch.Crew`: each chunk is one of Ray's tasks."""
 
-    def __init__(self, ray: ModuleType, start: Any, n_slots: int) -> None:
-        self._ray, self._start, self._n_slots = ray, start, n_slots
+    def __init__(self, ray: ModuleType, ask: _Ask, start: Any, n_slots: int) -> None:
+        self._ray, self._ask, self._start, self._n_slots = ray, ask, start, n_slots
         self._tickets: dict[Any, int] = {}
 
     def has_room(self) -> bool:
@@ -139,7 +166,8 @@ class _Tasks:
 
     def wait(self) -> list[tuple[int, Report]]:
         # Those that are finished already come with the first; fetch_local, so that a node lost now is noticed by get.
-        finished, _ = self._ray.wait(list(self._tickets), num_returns=1)
+        while not (finished := self._ray.wait(list(self._tickets), num_returns=1, timeout=LOOK_S)[0]):
+            _room(self._ray, self._ask)  # or what is under way would wait for ever: nobody trains any of it
         return [(self._tickets.pop(task), self._outcome(task)) for task in finished]
 
     def drop(self) -> None:
@@ -224,17 +252,29 @@ def _silent(address: str, reason: str) -> TransportError:
     )
 
 
-def _room(ray: ModuleType, request: dict[str, int], n_workers: int | None) -> int:
-    """Return how many chunks train at once."""
-    there = {name: int(ray.cluster_resources().get(name, 0)) for name in ("CPU", "GPU")}
-    asked = {"CPU": request["num_cpus"], "GPU": request["num_gpus"]}
-    room = min(there[name] // n for name, n in asked.items() if n)
-    if room < 1:
-        raise TrainingError(
-            f"ray: expected a cluster with {asked['CPU']} CPU and {asked['GPU']} GPU for one training, got "
-            f"{there['CPU']} CPU and {there['GPU']} GPU in all; add nodes or ask for less"
+def _alive(ray: ModuleType) -> list[_Node]:
+    return [
+        _Node(
+            n_cpus=int(node["Resources"].get("CPU", 0)),
+            n_gpus=int(node["Resources"].get("GPU", 0)),
         )
-    return room if n_workers is None else min(n_workers, room)
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+
+
+def _room(ray: ModuleType, ask: _Ask) -> int:
+    """Return how many trainings the cluster's nodes hold at once, at least 1; TrainingError if none holds any."""
+    nodes = _alive(ray)
+    room = sum(ask.room(node) for node in nodes)
+    if room < 1:
+        kinds = Counter(f"{node.n_cpus} CPU and {node.n_gpus} GPU" for node in nodes)
+        there = "; ".join(f"{n} with {kind}" for kind, n in kinds.items()) or "none"
+        raise TrainingError(
+            f"ray: expected a node with {ask.n_cpus} CPU and {ask.n_gpus} GPU for one training, got nodes: {there}; "
+            "add one that is large enough, or ask for less"
+        )
+    return room
 
 
 def _check_nodes(ray: ModuleType) -> None:

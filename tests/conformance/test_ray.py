@@ -1,0 +1,102 @@
+"""Ray clusters of several nodes, all on this machine: room by node."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from protocol.errors import TrainingError
+from prover.engines import Done
+from tests.conformance.worlds import DRAW, gathered, reference, wine
+
+pytest.importorskip("ray", reason="Ray is optional")
+from ray.cluster_utils import Cluster
+
+from prover.engines import ray_engine
+from prover.engines.ray_engine import RayEngine
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+CLOSE = 1e-9
+N = 10_000
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A head with one processor; each test adds the nodes that it needs."""
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="ray") as place:
+        patch.setenv("RAY_TMPDIR", place)  # or another cluster of this machine's user is "auto" no more
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Ray's own, as it starts
+            cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        yield cluster
+        cluster.shutdown()
+
+
+@pytest.fixture
+def node(cluster: Cluster) -> Iterator[Callable[..., Any]]:
+    """Let a node join, until the test ends."""
+    added = []
+
+    def join(**what: object) -> Any:
+        added.append(cluster.add_node(**what))
+        return added[-1]
+
+    yield join
+    for one in added:
+        if one in cluster.worker_nodes:
+            cluster.remove_node(one)
+    cluster.wait_for_nodes()
+
+
+@contextmanager
+def engine(cluster: Cluster, **what: Any) -> Iterator[RayEngine]:
+    with RayEngine(*wine(), address=cluster.address, **what) as engine:
+        yield engine
+
+
+def test_room_that_no_node_has_alone_is_none(cluster: Cluster, node: Callable[..., Any]) -> None:
+    node(num_cpus=1)
+    node(num_cpus=3)
+    with engine(cluster, n_threads=2) as room_on_one:
+        assert room_on_one.n_workers == 1
+    with (
+        pytest.raises(
+            TrainingError,
+            match="expected a node with 4 CPU and 0 GPU for one training, got nodes: "
+            "2 with 1 CPU and 0 GPU; 1 with 3 CPU and 0 GPU; add one",
+        ),
+        engine(cluster, n_threads=4),
+    ):
+        pass
+
+
+def test_the_last_node_that_fits_may_leave(
+    cluster: Cluster, node: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_engine, "LOOK_S", 1.0)
+    leaving, told = node(num_cpus=2), 0
+
+    def on_done(chunk: Done) -> None:
+        nonlocal told
+        told += 1
+        if told == 3:
+            cluster.remove_node(leaving)
+
+    with engine(cluster, n_threads=2) as on_two:
+        with pytest.raises(
+            TrainingError, match=r"expected a node with 2 CPU .* got nodes: 1 with 1 CPU and 0 GPU; add"
+        ):
+            on_two.run(DRAW, np.arange(N), on_done)
+        node(num_cpus=2)
+        chunks = gathered(on_two, np.arange(1000))
+    assert told >= 3
+    numbers = np.concatenate([chunk.evaluations for chunk in chunks])
+    assert sorted(numbers) == list(range(1000))
+    assert np.abs(np.concatenate([chunk.outputs for chunk in chunks]) - reference(numbers)).max() <= CLOSE
