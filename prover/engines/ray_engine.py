@@ -52,7 +52,7 @@ class RayEngine:
     dataset : the task's own, from ``training.load``; nodes get it from here.
     address : ``HOST:PORT`` of a cluster's head, ``ray://HOST:PORT`` or ``auto``; None starts a cluster on this machine.
     device : ``cpu``, each training task asking for ``n_threads`` processors; or ``cuda``, for one GPU.
-    n_workers : how many chunks train at once; by default, as many as the cluster has room for.
+    n_workers : how many chunks train at once, at most; by default, as many as the cluster has room for.
     factory : ``package.module:function`` of the user's own network, to be importable on every node. None of
         these affects outputs beyond the task's tolerance.
 
@@ -87,6 +87,7 @@ class RayEngine:
         n_threads = n_threads or 1
         ask = _Ask(n_cpus=n_threads, n_gpus=int(device == "cuda"))
         self._is_ours = not self._ray.is_initialized()
+        is_started_here = self._is_ours and address is None
         if self._is_ours:
             n_cpus = None if n_workers is None else n_workers * n_threads
             _connect(self._ray, address, n_cpus)
@@ -100,7 +101,7 @@ class RayEngine:
                 self._ray,
                 ask,
                 lambda *chunk: train.remote(*ours, device, n_threads, factory, *chunk),
-                _SLOTS_PER_WORKER * self._n_workers,
+                _slots(room, None if is_started_here else n_workers),
             )
         except BaseException:
             self.close()
@@ -275,6 +276,12 @@ def _room(ray: ModuleType, ask: _Ask) -> int:
             "add one that is large enough, or ask for less"
         )
     return room
+
+
+def _slots(room: int, most: int | None) -> int:
+    """Return how many chunks Ray is given: where nodes have room for more than ``most``, none of it waits."""
+    n_slots = _SLOTS_PER_WORKER * room
+    return n_slots if most is None else min(n_slots, most)
 
 
 def _check_nodes(ray: ModuleType) -> None:

@@ -1,4 +1,4 @@
-"""Ray clusters of several nodes, all on this machine: room by node."""
+"""Ray clusters of several nodes, all on this machine: room by node, and no more at once than asked for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from protocol.errors import TrainingError
+from protocol.sampling import Draw
 from prover.engines import Done
+from prover.engines.dispatch import Crew
 from tests.conformance.worlds import DRAW, gathered, reference, wine
 
 pytest.importorskip("ray", reason="Ray is optional")
@@ -100,3 +102,24 @@ def test_the_last_node_that_fits_may_leave(
     numbers = np.concatenate([chunk.evaluations for chunk in chunks])
     assert sorted(numbers) == list(range(1000))
     assert np.abs(np.concatenate([chunk.outputs for chunk in chunks]) - reference(numbers)).max() <= CLOSE
+
+
+def test_no_more_are_given_than_were_asked_for(
+    cluster: Cluster, node: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node(num_cpus=4)  # and room for all that is given: what Ray has, it trains
+
+    def give_all(crew: Crew, n_workers: int, draw: Draw, evaluations: np.ndarray, *rest: object) -> None:
+        given.append(0)
+        while crew.has_room():
+            crew.give(given[-1], draw, evaluations)
+            given[-1] += 1
+        crew.drop()
+
+    given: list[int] = []
+    monkeypatch.setattr(ray_engine, "dispatch", give_all)
+    for n_workers in (2, None):
+        with engine(cluster, n_workers=n_workers) as some:
+            assert some.n_workers == min(n_workers or 5, 5)
+            some.run(DRAW, np.arange(1), lambda chunk: None)
+    assert given == [2, 2 * 5]
