@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import threading
@@ -24,14 +25,13 @@ import grpc
 import numpy as np
 from jaxtyping import Int64
 
-from protocol import __version__
 from protocol.errors import ArgumentError, TrainingError, TransportError
 from protocol.sampling import Draw
 from protocol.task import Task
 from protocol.training import Dataset
 from prover.engines import ray_worker
 from prover.engines.chunks import ChunkSize
-from prover.engines.dispatch import LostWorker, Report, bug, dispatch
+from prover.engines.dispatch import Failed, LostWorker, Report, dispatch
 from prover.engines.engine import OnDone
 
 ANSWER_S = 10.0
@@ -63,7 +63,7 @@ class RayEngine:
     TransportError
         No cluster answers at the address.
     TrainingError
-        No node has such a device or so many processors, or the cluster has another version of this program.
+        No node has such a device or so many processors, or one has another version of this program.
     """
 
     def __init__(
@@ -94,8 +94,9 @@ class RayEngine:
         try:
             room = _room(self._ray, ask)
             self._n_workers = min(n_workers or room, room)
-            _check_nodes(self._ray)
-            ours = (self._ray.put(task), self._ray.put(dataset))
+            if not is_started_here:
+                _check_nodes(self._ray, ask)
+            ours = (None if is_started_here else ray_worker.version(), self._ray.put(task), self._ray.put(dataset))
             train = self._ray.remote(max_retries=0, num_cpus=ask.n_cpus, num_gpus=ask.n_gpus)(ray_worker.train)
             self._crew = _Tasks(
                 self._ray,
@@ -133,8 +134,10 @@ class RayEngine:
 
 @dataclass(frozen=True, kw_only=True)
 class _Node:
-    """A machine of the cluster, with all that it has, busy or not."""
+    """A machine of the cluster, by Ray's number and its own address, with all that it has, busy or not."""
 
+    number: str
+    place: str
     n_cpus: int
     n_gpus: int
 
@@ -182,7 +185,7 @@ class _Tasks:
         try:
             outcome: Report = self._ray.get(task)
         except errors.RayTaskError as error:
-            raise bug(error) from error  # a task catches all that it can: this is our fault, or another version's
+            return Failed(error=_unlike(error))
         except errors.RayError as error:  # a worker or a node that died or was killed, an object lost with it
             return LostWorker(reason=f"{type(error).__name__}: {_line(error)}")
         return outcome
@@ -193,6 +196,7 @@ def _imported() -> ModuleType:
     try:
         import ray  # noqa: PLC0415  optional
         import ray.exceptions  # noqa: PLC0415
+        import ray.util.scheduling_strategies  # noqa: PLC0415
     except ImportError as error:
         raise ArgumentError(
             f"--engine ray: expected Ray, which cannot be imported here ({error}); "
@@ -256,6 +260,8 @@ def _silent(address: str, reason: str) -> TransportError:
 def _alive(ray: ModuleType) -> list[_Node]:
     return [
         _Node(
+            number=node["NodeID"],
+            place=node["NodeManagerAddress"],
             n_cpus=int(node["Resources"].get("CPU", 0)),
             n_gpus=int(node["Resources"].get("GPU", 0)),
         )
@@ -284,17 +290,44 @@ def _slots(room: int, most: int | None) -> int:
     return n_slots if most is None else min(n_slots, most)
 
 
-def _check_nodes(ray: ModuleType) -> None:
-    """Refuse a cluster whose nodes cannot run what is installed here."""
-    ask = ray.remote(num_cpus=0, max_retries=1)(ray_worker.version)
-    try:
-        theirs = ray.get(ask.remote(), timeout=START_S)
-    except ray.exceptions.RayError as error:
-        theirs = f"none: {_line(error)}"
-    if theirs != __version__:
+def _check_nodes(ray: ModuleType, ask: _Ask) -> None:
+    """Refuse a cluster of which a node that would train cannot run what is installed here.
+
+    Every chunk is checked as well, for nodes that join later; this says so before there is any.
+    """
+    nearby = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+    version = ray.remote(num_cpus=0, max_retries=1)(ray_worker.version)
+    asked = {
+        version.options(scheduling_strategy=nearby(node.number, soft=False)).remote(): node.place
+        for node in _alive(ray)
+        if ask.room(node)
+    }
+    answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=START_S)
+    for answer in answered:
+        try:
+            theirs = ray.get(answer)
+        except ray.exceptions.RayTaskError as error:
+            raise _unlike(error) from error
+        except ray.exceptions.RayError:
+            continue  # gone since: what a lost worker costs is for ``dispatch`` to say
+        if theirs != ray_worker.version():
+            raise ray_worker.unlike(ray_worker.version(), f"{theirs} at {asked[answer]}")
+    for answer in silent:
         raise TrainingError(
-            f"ray: expected attribution-proofs {__version__} on its nodes, got {theirs}; install the same version there"
+            f"ray: expected an answer of node {asked[answer]}, got none in {START_S:.0f} s; can it start Python there?"
         )
+
+
+def _unlike(error: BaseException) -> TrainingError:
+    """Return what a RayTaskError means: our tasks raise nothing, so that the node could not even begin with one."""
+    text = str(error).strip()
+    where = re.search(r"\bip=([^\s,)]+)", text)  # the one place that every kind of it has
+    last = text.rpartition("\n")[2].strip()[:160]
+    ours = ray_worker.unlike(
+        ray_worker.version(), f"a node at {where[1] if where else 'an unknown address'} that cannot train ({last})"
+    )
+    ours.add_note(text)
+    return ours
 
 
 def _line(error: BaseException) -> str:

@@ -1,11 +1,13 @@
-"""Ray clusters of several nodes, all on this machine: room by node, and no more at once than asked for."""
+"""Ray clusters of several nodes, all on this machine: room by node, no more at once than asked for, one version."""
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -123,3 +125,64 @@ def test_no_more_are_given_than_were_asked_for(
             assert some.n_workers == min(n_workers or 5, 5)
             some.run(DRAW, np.arange(1), lambda chunk: None)
     assert given == [2, 2 * 5]
+
+
+INSTEAD = """
+import sys
+from importlib.machinery import PathFinder
+
+class Instead:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] not in {"protocol", "prover"}:
+            return None
+        return PathFinder.find_spec(name, PLACE if path is None else path) or nothing(name)
+
+def nothing(name):
+    raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Instead())
+"""
+
+
+def another_checkout(place: Path) -> dict[str, str]:
+    """Return the environment of a node where sources of the same version differ by a comment."""
+    for package in ("protocol", "prover"):
+        shutil.copytree(package, place / package)
+    with (place / "protocol/harmonic.py").open("a") as source:
+        source.write("# another\n")
+    return instead(place, [str(place)])
+
+
+def nothing_installed(place: Path) -> dict[str, str]:
+    return instead(place, [])
+
+
+def instead(place: Path, packages: list[str]) -> dict[str, str]:
+    (place / "sitecustomize.py").write_text(f"PLACE = {packages!r}\n{INSTEAD}")
+    return {"PYTHONPATH": str(place)}
+
+
+@pytest.mark.parametrize(
+    ("environment", "got"),
+    [
+        (another_checkout, r"0\.1\.0\+[0-9a-f]{12}"),
+        (nothing_installed, r"a node at [0-9.]+ that cannot train \(.*No module named '(prover|protocol)'"),
+    ],
+)
+def test_a_node_where_something_else_is_installed_is_said(
+    cluster: Cluster,
+    node: Callable[..., Any],
+    tmp_path: Path,
+    environment: Callable[[Path], dict[str, str]],
+    got: str,
+) -> None:
+    said = rf"ray: expected attribution-proofs 0\.1\.0\+[0-9a-f]{{12}} on every node, got {got}.*; install there what"
+    there = node(num_cpus=2)
+    with engine(cluster, n_threads=2) as before:
+        node(num_cpus=2, env_vars=environment(tmp_path))
+        cluster.remove_node(there)
+        with pytest.raises(TrainingError, match=said) as caught:  # it joined later: a chunk says so
+            before.run(DRAW, np.arange(40), lambda chunk: None)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(TrainingError, match=said), engine(cluster, n_threads=2):  # and before there is one
+        pass
