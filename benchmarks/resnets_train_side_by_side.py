@@ -45,7 +45,8 @@ from benchmarks.kernel_and_ridge_use_the_machine import seconds_of
 from benchmarks.many_models_are_ten_times_a_loop import RECIPE
 from protocol.recipes import Factory, Precision, Sgd
 from protocol.sampling import row_order
-from protocol.training import sgd, trainer
+from protocol.training import sgd
+from protocol.training.memory import is_memory
 from protocol.training.networks import network
 from protocol.training.rounding import tensor_cores
 from protocol.training.sgd import SgdSolver, first_values
@@ -152,7 +153,7 @@ def seconds_if_it_fits(work: Callable[[], object], device: str) -> float | None:
     try:
         return seconds_of(work, device)
     except (MemoryError, RuntimeError) as error:
-        if not trainer._is_memory(error):
+        if not is_memory(error):
             raise
     if device.startswith("cuda"):  # not in the handler, whose traceback holds what was made
         torch.cuda.empty_cache()

@@ -19,9 +19,9 @@ import numpy as np
 from protocol.errors import ArgumentError
 from protocol.sampling import MAX_EVALUATIONS, Draw, pairs, seed_from_integer
 from protocol.task import Task
+from protocol.training.chunks import FIRST_CHUNK
 from prover.campaign import HEADROOM, TRAIN, pilot_size
 from prover.engines import Done, Engine
-from prover.engines.chunks import FIRST_CHUNK
 from prover.fitting.curve import evaluations_needed
 from prover.fitting.fit import MIN_EVALUATIONS, Method, Moments, fit
 from prover.fitting.packed import PackedSubsets

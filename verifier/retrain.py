@@ -1,6 +1,6 @@
 """The verifier's own trainings: a session's ``Train`` effect, performed here.
 
-Owns how many subsets are trained at once and how long one takes on this machine. What a recipe means is
+Owns how long one takes on this machine. What a recipe means is
 ``protocol.training``'s business, the only module that is imported when it is needed and not before: torch takes
 seconds to load and hundreds of megabytes, and no command that trains nothing should pay for it.
 """
@@ -23,16 +23,10 @@ from protocol.task import Task
 from verifier.audit import OnProgress
 
 if TYPE_CHECKING:
-    from protocol.training import Dataset, Outputs, Trainer
+    from protocol.training import ChunkSize, Dataset, Outputs, Trainer
 
-MASK_CELLS = 1 << 26
-"""Units times subsets held at once, one byte each; does not affect outputs."""
-
-CHUNK_S = 0.5
-"""About how long one step of the progress bar takes; does not affect outputs."""
-
-FIRST_CHUNK, MAX_CHUNK = 16, 4096
-"""Subsets trained at once, at first and at most; does not affect outputs."""
+MAX_TIMED = 4096
+"""Subsets of the largest timed pilot."""
 
 PILOT_S = 1.0
 """About how long a timed pilot takes, on top of its first subsets."""
@@ -47,10 +41,8 @@ class Retrainer:
     n_outputs, n_clipped : numbers read off models so far, and how many lay outside their target's range.
     """
 
-    def __init__(self, task: Task, trainer: Trainer, dataset: Dataset) -> None:
-        self._task, self._trainer, self.dataset = task, trainer, dataset
-        self._largest = max(1, min(MAX_CHUNK, MASK_CELLS // task.n_units))
-        self._chunk = min(FIRST_CHUNK, self._largest)
+    def __init__(self, task: Task, trainer: Trainer, dataset: Dataset, size: ChunkSize) -> None:
+        self._task, self._trainer, self.dataset, self._size = task, trainer, dataset, size
         self.n_outputs = self.n_clipped = 0
 
     def __call__(self, train: Train, on_progress: OnProgress) -> Float64[np.ndarray, "k t"]:
@@ -67,26 +59,26 @@ class Retrainer:
         on_progress(done, total)
         while done < total:
             started = time.perf_counter()
-            chunk = train.evaluations[done : done + self._chunk]
+            chunk = train.evaluations[done : done + self._size.next]
             out[done : done + len(chunk)] = self._outputs(train.draw, chunk)
             done += len(chunk)
             on_progress(done, total)
-            if time.perf_counter() - started < CHUNK_S:
-                self._chunk = min(2 * self._chunk, self._largest)
+            self._size.took(len(chunk), time.perf_counter() - started)
         return out
 
     def seconds_each(self) -> float:
         """Return how long one training takes here, by a timed pilot of about a second on made-up subsets."""
-        n = min(FIRST_CHUNK, self._largest)
-        draw = Draw(seed=Seed(bytes(32)), design=pairs(MAX_CHUNK, complements=False))
+        n = self._size.next
+        draw = Draw(seed=Seed(bytes(32)), design=pairs(MAX_TIMED, complements=False))
         self._train(draw, np.arange(n, dtype=np.int64))  # the first call pays for what later ones share
         while True:
             started = time.perf_counter()
             self._train(draw, np.arange(n, dtype=np.int64))
             seconds = time.perf_counter() - started
-            if seconds > PILOT_S / 2 or 2 * n > self._largest:
+            self._size.took(n, seconds)
+            if seconds > PILOT_S / 2 or self._size.next <= n:
                 return seconds / n
-            n *= 2
+            n = self._size.next
 
     def _train(self, draw: Draw, evaluations: Int64[np.ndarray, " k"]) -> Outputs:
         subsets = draw.subsets(self._task, evaluations)
@@ -120,7 +112,7 @@ def prepare(
     TrainingError
         The device is not there, or a network cannot be trained here.
     """
-    from protocol.training import Trainer, load  # noqa: PLC0415  see the head of this file
+    from protocol.training import ChunkSize, Trainer, load  # noqa: PLC0415  see the head of this file
     from protocol.training.networks import own_factory  # noqa: PLC0415
 
     if factory is not None and not has_own_network(task.recipe):
@@ -130,7 +122,8 @@ def prepare(
         )
     dataset = load(task, data)
     own = None if factory is None else own_factory(factory)
-    return Retrainer(task, Trainer(task, dataset, device=device, n_threads=n_threads, factory=own), dataset)
+    trainer = Trainer(task, dataset, device=device, n_threads=n_threads, factory=own)
+    return Retrainer(task, trainer, dataset, ChunkSize(task))
 
 
 def has_own_network(recipe: Recipe) -> bool:

@@ -3,7 +3,8 @@
 Both parties run this same code; a prover may own faster ways to the same numbers.
 """
 
+from protocol.training.chunks import ChunkSize
 from protocol.training.datasets import Dataset, Table, load, read_table, split
 from protocol.training.trainer import Outputs, Trainer
 
-__all__ = ["Dataset", "Outputs", "Table", "Trainer", "load", "read_table", "split"]
+__all__ = ["ChunkSize", "Dataset", "Outputs", "Table", "Trainer", "load", "read_table", "split"]

@@ -20,6 +20,7 @@ from torch import Tensor
 from protocol.errors import InternalError, TaskFileError, TrainingError
 from protocol.recipes import Kernel, KernelKind, Ridge
 from protocol.training.losses import coded
+from protocol.training.memory import is_memory
 from protocol.training.networks import OwnFactory
 from protocol.training.ridge import RidgeSolver
 from protocol.training.sgd import location_and_scale
@@ -107,10 +108,8 @@ class _InRows:
         x = torch.cat([x_train, torch.zeros_like(x_train[:1]), x_target])
         try:
             kernel = _kernel(recipe, x, n, own)
-        except (MemoryError, torch.OutOfMemoryError) as error:
-            raise TrainingError(_no_memory(n, len(x_target), x.device)) from error
-        except RuntimeError as error:
-            if "can't allocate memory" not in str(error):
+        except (MemoryError, RuntimeError) as error:
+            if not is_memory(error):
                 raise
             raise TrainingError(_no_memory(n, len(x_target), x.device)) from error
         self._matrix, self._of_target = kernel[: n + 1], kernel[n + 1 :]

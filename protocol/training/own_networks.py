@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from protocol.encoding import Digest
 from protocol.errors import ArgumentError, TrainingError
 from protocol.recipes import digest_of_factory
+from protocol.training.memory import is_memory
 
 Make = Callable[[tuple[int, ...], int, tuple[int, ...]], nn.Module]
 
@@ -82,7 +83,7 @@ class OwnFactory:
             try:
                 module = make(shape, n_outputs, widths)
             except Exception as error:  # here, too
-                if _is_memory(error):
+                if is_memory(error):
                     raise
                 raise TrainingError(
                     f"factory {self.path}: expected a network from make(shape, n_outputs, widths) = "
@@ -151,7 +152,7 @@ def trying(module: nn.Module) -> Iterator[None]:
     except TrainingError:
         raise
     except Exception as error:  # the user's own code may raise anything, and torch.func much
-        if _is_memory(error):
+        if is_memory(error):
             raise
         said = str(error)
         advice = next((advice for sign, advice in _ADVICE.items() if sign in said), "try it on two rows")
@@ -178,10 +179,6 @@ def _different(some: dict[str, Tensor], others: dict[str, Tensor]) -> str:
         if name not in some or name not in others or not torch.equal(some[name], others[name]):
             return name.lstrip(".")
     return ""
-
-
-def _is_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _line(error: Exception) -> str:

@@ -24,6 +24,7 @@ from protocol.training.exact import ExactSolver
 from protocol.training.kernels import KernelSolver
 from protocol.training.logistic import LogisticSolver
 from protocol.training.losses import coded
+from protocol.training.memory import is_memory
 from protocol.training.networks import OwnFactory
 from protocol.training.ridge import RidgeSolver
 from protocol.training.scikit import SklearnSolver
@@ -113,7 +114,7 @@ class Trainer:
     Raises
     ------
     TrainingError
-        The device is not there, or a network has a layer that cannot be trained so.
+        The device is not there or its memory too small, or a network has a layer that cannot be trained so.
     ArgumentError, TaskFileError
         The recipe's network is the user's own and not given, or the data do not fit it.
     """
@@ -135,8 +136,16 @@ class Trainer:
         if n_threads is not None:
             torch.set_num_threads(n_threads)
         self._task, self._device = task, _device(device)
-        self._labels = self._tensor(dataset.y_test[list(task.targets.rows)])
-        self._solver, self._scores = self._make_solver(dataset, factory)
+        try:
+            self._labels = self._tensor(dataset.y_test[list(task.targets.rows)])
+            self._solver, self._scores = self._make_solver(dataset, factory)
+        except (MemoryError, RuntimeError) as error:
+            if not is_memory(error):
+                raise
+            raise TrainingError(
+                f"recipe {task.recipe.name}: expected memory for the data and what it sets up on {self._device}, found "
+                "less; use a device with more, or a lower data.n_train in a new task"
+            ) from error
         held = _batch_bytes(self._device) // self._solver.bytes_per_subset
         self._batch_size = batch_size or min(max(held, 1), MAX_BATCH)
 
@@ -198,7 +207,7 @@ class Trainer:
             values = outputs_from_scores(scores, self._labels, self._task.targets, self._task.recipe)
             return np.asarray(values.cpu().numpy())
         except (MemoryError, RuntimeError) as error:
-            if not _is_memory(error):
+            if not is_memory(error):
                 raise
             if len(subsets) == 1:
                 raise TrainingError(
@@ -252,11 +261,6 @@ def _batch_bytes(device: torch.device) -> int:
         return BATCH_BYTES
     free, _ = torch.cuda.mem_get_info(device)
     return int(free) // 2
-
-
-def _is_memory(error: Exception) -> bool:
-    """Whether memory ran out: on a processor torch says so in words only."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _device(name: str) -> torch.device:

@@ -4,9 +4,8 @@ Owns what is under way, what is to be done again and when to give up. Refuses to
 is: a process of this machine or a task on a cluster (``Crew``).
 
     queue -> under way -> finished             told of, at once
-                       -> too large            both halves back to the front of the queue
-                       -> lost                 likewise, or whole if it was one: the usual killer of a worker is
-                                               an operating system short of memory
+                       -> lost                 both halves back to the front of the queue, or whole if it was one: the
+                                               usual killer of a worker is an operating system short of memory
                        -> lost too often       the run ends
                        -> failed               what is under way is waited for and told of; the run ends
     a worker that cannot train at all          likewise, whatever it is
@@ -26,16 +25,13 @@ from jaxtyping import Int64
 from protocol.errors import AttributionProofsError, InternalError, TrainingError
 from protocol.sampling import Draw
 from protocol.task import Task
-from prover.engines.chunks import FIRST_CHUNK, ChunkSize, TooLarge, Trains, train_chunk
+from protocol.training import ChunkSize
+from protocol.training.chunks import FIRST_CHUNK
+from prover.engines.chunks import Trains, train_chunk
 from prover.engines.engine import Done, OnDone
 
 MAX_LOSSES = 3
 """Workers that may be lost on one chunk or its parts: a chunk that kills its worker would kill them for ever."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TooMuch:
-    """Memory did not hold the chunk."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,15 +51,13 @@ class Failed:
     error: AttributionProofsError
 
 
-Report: TypeAlias = Done | TooMuch | LostWorker | Failed
+Report: TypeAlias = Done | LostWorker | Failed
 
 
 def report(task: Task, trainer: Trains, draw: Draw, evaluations: Int64[np.ndarray, " k"]) -> Report:
     """Return what became of a chunk that is trained here: what a worker does with one."""
     try:
         return train_chunk(task, trainer, draw, evaluations)
-    except TooLarge:
-        return TooMuch()
     except AttributionProofsError as error:
         return Failed(error=error)
     except Exception as error:  # noqa: BLE001  what a worker cannot report, its driver would wait for in vain
@@ -173,14 +167,10 @@ class _Run:
             self.failure = self.failure or (report.error if isinstance(report, Failed) else None)
             return
         part = self._under_way.pop(ticket)
-        n = part.stop - part.start
         match report:
             case Done():
-                self._size.took(n, report.seconds)
+                self._size.took(part.stop - part.start, report.seconds)
                 self._on_done(report)
-            case TooMuch():
-                self._size.too_large(n)
-                self._put_back(part.halves(part.n_losses))
             case LostWorker() if part.n_losses + 1 < MAX_LOSSES:
                 self._put_back(part.halves(part.n_losses + 1))
             case LostWorker():

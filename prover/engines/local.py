@@ -10,11 +10,10 @@ from jaxtyping import Int64
 
 from protocol.sampling import Draw
 from protocol.task import Task
-from protocol.training import Dataset, load
+from protocol.training import ChunkSize, Dataset, Trainer, load
 from protocol.training.networks import OwnFactory, own_factory
-from prover.engines.chunks import ChunkSize, TooLarge, Trains, train_chunk
-from prover.engines.engine import Done, OnDone
-from prover.engines.trainers import trainer_of
+from prover.engines.chunks import Trains, train_chunk
+from prover.engines.engine import OnDone
 
 
 class LocalEngine:
@@ -36,7 +35,7 @@ class LocalEngine:
         factory: OwnFactory | None = None,
     ) -> None:
         self._task = task
-        self._trainer: Trains = trainer_of(task, dataset, device=device, n_threads=n_threads, factory=factory)
+        self._trainer: Trains = Trainer(task, dataset, device=device, n_threads=n_threads, factory=factory)
         self._turn = threading.Lock()
         self._size = ChunkSize(task)
 
@@ -50,20 +49,10 @@ class LocalEngine:
         n_done = 0
         while n_done < len(evaluations):
             with self._turn:
-                done = self._train(draw, evaluations[n_done : n_done + self._size.next])
-            if done is None:
-                continue  # with half the chunk
+                done = train_chunk(self._task, self._trainer, draw, evaluations[n_done : n_done + self._size.next])
+                self._size.took(len(done.evaluations), done.seconds)
             n_done += len(done.evaluations)
             on_done(done)
-
-    def _train(self, draw: Draw, chunk: Int64[np.ndarray, " k"]) -> Done | None:
-        try:
-            done = train_chunk(self._task, self._trainer, draw, chunk)
-        except TooLarge:
-            self._size.too_large(len(chunk))
-            return None
-        self._size.took(len(chunk), done.seconds)
-        return done
 
 
 def prepare(

@@ -37,12 +37,10 @@ from jaxtyping import Int64
 from protocol.errors import AttributionProofsError, TrainingError
 from protocol.sampling import Draw
 from protocol.task import Task
-from protocol.training import Dataset, Trainer
+from protocol.training import ChunkSize, Dataset, Trainer
 from protocol.training.networks import own_factory
-from prover.engines.chunks import ChunkSize
 from prover.engines.dispatch import Failed, LostWorker, Report, bug, dispatch, report
 from prover.engines.engine import OnDone
-from prover.engines.trainers import trainer_of
 
 MAX_STARTS = 3
 """Starts in succession that may end before the worker is ready: whatever kills a training may kill a start, too."""
@@ -119,7 +117,7 @@ class _Errand:
 
     def trainer(self) -> Trainer:
         own = own_factory(self.factory) if self.factory else None
-        return trainer_of(self.task, self.dataset, device=self.device, n_threads=self.n_threads, factory=own)
+        return Trainer(self.task, self.dataset, device=self.device, n_threads=self.n_threads, factory=own)
 
 
 class _Stage(enum.Enum):

@@ -1,105 +1,17 @@
-"""Chunks dealt out: halved where they are too large, again where a worker is lost, and not for ever."""
+"""Chunks dealt out, and again where a worker is lost, and not for ever."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from protocol.errors import TrainingError
-from protocol.training.trainer import Outputs
+from protocol.training.chunks import CHUNK_S, FIRST_CHUNK, ChunkSize
 from prover.engines import Done, in_order
-from prover.engines.chunks import CHUNK_S, FIRST_CHUNK, LONGEST_S, MAX_CHUNK, ChunkSize, TooLarge, train_chunk
-from prover.engines.dispatch import MAX_LOSSES, Failed, LostWorker, Report, TooMuch, dispatch
-from prover.engines.local import LocalEngine
-from tests.conformance.worlds import DRAW, gathered, wine
+from prover.engines.dispatch import MAX_LOSSES, Failed, LostWorker, Report, dispatch
+from tests.conformance.worlds import DRAW, wine
 
 TASK = wine()[0]
-ERRORS = [
-    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-    MemoryError(),
-    RuntimeError("[enforce fail at alloc_cpu.cpp:114] DefaultCPUAllocator: not enough memory: you tried to allocate"),
-    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
-]
-
-
-class Greedy:
-    """A trainer that no memory holds above ``room`` subsets."""
-
-    def __init__(self, room: int, error: Exception) -> None:
-        self.room, self.error, self.sizes = room, error, []
-
-    def outputs(self, subsets: np.ndarray, seeds: np.ndarray) -> Outputs:
-        self.sizes.append(len(subsets))
-        if len(subsets) > self.room:
-            raise self.error
-        return Outputs(values=subsets[:, : TASK.n_targets].astype(float), n_clipped=0)
-
-
-@pytest.mark.parametrize("error", ERRORS, ids=lambda error: str(error)[:20] or "MemoryError")
-def test_a_chunk_too_large_for_memory_halves_itself_and_goes_on(error: Exception) -> None:
-    engine = LocalEngine(*wine())
-    engine._trainer = trainer = Greedy(5, error)
-    chunks = gathered(engine, np.arange(60))
-    assert [number for chunk in chunks for number in chunk.evaluations] == list(range(60))
-    assert trainer.sizes == [16, 8, *[4] * 15]  # and never tries as many again
-
-
-def test_one_training_too_large_for_memory_is_named() -> None:
-    engine = LocalEngine(*wine())
-    engine._trainer = Greedy(0, MemoryError())
-    with pytest.raises(TrainingError, match=r"evaluation 40 \(seed \d+\): expected memory for one training"):
-        gathered(engine, np.arange(40, 60))
-
-
-def test_an_error_that_is_not_memorys_is_not_halved() -> None:
-    with pytest.raises(RuntimeError, match="shape"):
-        train_chunk(TASK, Greedy(0, RuntimeError("shape")), DRAW, np.arange(4))
-    with pytest.raises(TooLarge):
-        train_chunk(TASK, Greedy(0, MemoryError()), DRAW, np.arange(4))
-
-
-def test_chunks_grow_to_half_a_second_and_not_past_what_fitted() -> None:
-    size = ChunkSize(TASK)
-    assert size.next == FIRST_CHUNK
-    size.took(3, 0.0)  # the end of a run says nothing of large ones
-    assert size.next == FIRST_CHUNK
-    for _ in range(20):
-        size.took(size.next, 0.01)
-    assert size.next == MAX_CHUNK
-    size.too_large(MAX_CHUNK)
-    for _ in range(20):
-        size.took(size.next, 0.01)
-    assert size.next == MAX_CHUNK // 2
-
-
-def sizes_where(seconds_of) -> list[int]:  # type: ignore[no-untyped-def]
-    """Return the sizes of the first chunks where one of n takes ``seconds_of(n)``."""
-    size, sizes = ChunkSize(TASK), []
-    for _ in range(16):
-        sizes.append(size.next)
-        size.took(size.next, seconds_of(size.next))
-    return sizes
-
-
-def test_chunks_grow_on_while_many_at_once_are_cheaper_each() -> None:
-    sizes = sizes_where(lambda n: 1.0 + 1e-4 * n)  # a GPU: the steps cost, and hardly what is in them
-    assert sizes[-1] == MAX_CHUNK
-    assert sizes_where(lambda n: 4.0 + 0.02 * n)[-1] == 512  # which takes 14 s: twice as many, more than LONGEST_S
-    assert LONGEST_S < 4.0 + 0.02 * 1024
-
-
-def test_chunks_that_gain_nothing_by_size_are_as_short_as_they_come() -> None:
-    assert sizes_where(lambda n: 0.1 * n) == [16, 32, *[16] * 14]  # one try
-    assert sizes_where(lambda n: 0.001 * n)[-1] == 256
-    assert sizes_where(lambda n: 100.0 * n) == [16] * 16
-
-
-def test_a_first_chunk_that_warms_up_decides_nothing() -> None:
-    slow = iter([3.0])
-    assert sizes_where(lambda n: next(slow, 0.001 * n))[-1] == 256
-
-
 GONE = Failed(error=TrainingError("device 'cuda:3': expected it"))
 
 
@@ -144,14 +56,6 @@ def test_every_chunk_is_told_of_once_whoever_is_first() -> None:
     told = dealt(Script(lambda evaluations: None), 100)
     assert told != sorted(told)
     assert sorted(told) == list(range(100))
-
-
-def test_what_was_too_much_comes_back_in_halves() -> None:
-    crew = Script(lambda evaluations: TooMuch() if len(evaluations) > 6 else None)
-    assert sorted(dealt(crew, 100)) == list(range(100))
-    sizes = [len(chunk) for chunk in crew.given]
-    assert max(sizes) == FIRST_CHUNK
-    assert max(sizes[4:]) <= 8
 
 
 def test_a_lost_workers_chunk_is_trained_again() -> None:

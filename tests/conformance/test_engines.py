@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from protocol.errors import InternalError, TrainingError
+from protocol.training.chunks import MAX_CHUNK
 from prover.engines import Done, Engine, in_order
-from prover.engines.chunks import MAX_CHUNK
 from tests.conformance.worlds import (
     DRAW,
     ENGINES,

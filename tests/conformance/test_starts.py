@@ -12,10 +12,9 @@ import pytest
 from protocol.errors import TrainingError
 from protocol.training import Trainer
 from prover import config
-from prover.engines import Done, trainers
-from prover.engines.local import LocalEngine
+from prover.engines import Done
 from prover.engines.processes import MAX_STARTS, ProcessEngine, _Stage
-from tests.conformance.worlds import DRAW, gathered, wine
+from tests.conformance.worlds import DRAW, gathered
 
 N = 12_000  # more chunks than kills, from the other worker alone
 TASK, DATASET = config.draft(config.Choices(data="sklearn:digits", n_targets=5))  # more bytes than a pipe holds
@@ -87,23 +86,3 @@ def test_a_worker_that_never_starts_ends_the_run_and_not_the_next(engine: Proces
     left = set().union(*dealt) - told
     assert any(left <= chunk for chunk in dealt), "all but the killed worker's chunk is told of"
     assert whole(engine)
-
-
-def test_memory_too_small_for_the_data_is_said_in_our_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    def made(*_: object, **__: object) -> Trainer:
-        raise RuntimeError("[enforce fail at alloc_cpu.cpp:114] DefaultCPUAllocator: not enough memory: you tried to")
-
-    monkeypatch.setattr(trainers, "Trainer", made)
-    with pytest.raises(
-        TrainingError, match=r"device 'cpu': expected memory for the data and what recipe ridge sets up"
-    ):
-        LocalEngine(*wine())
-
-
-def test_another_fault_of_the_trainer_is_not_memorys(monkeypatch: pytest.MonkeyPatch) -> None:
-    def made(*_: object, **__: object) -> Trainer:
-        raise RuntimeError("shape")
-
-    monkeypatch.setattr(trainers, "Trainer", made)
-    with pytest.raises(RuntimeError, match="shape"):
-        LocalEngine(*wine())

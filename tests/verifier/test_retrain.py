@@ -13,7 +13,7 @@ from protocol.errors import ArgumentError, DataError
 from protocol.recipes import Factory, Kernel, KernelKind, Loss, Network, Optimiser, Precision, Schedule, Sgd
 from protocol.sampling import Draw, families
 from protocol.session.effects import Train
-from protocol.training import Outputs
+from protocol.training import ChunkSize, Outputs, chunks
 from tests.verifier.market import Market
 from verifier import retrain
 from verifier.retrain import Retrainer
@@ -39,16 +39,16 @@ class Counting:
         return self._trainer.outputs(subsets, seeds)
 
 
-@pytest.mark.parametrize("cells", [1, 120 * 7, 1 << 26])
-def test_outputs_do_not_depend_on_the_chunks(market: Market, monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
-    monkeypatch.setattr(retrain, "MASK_CELLS", cells)
+@pytest.mark.parametrize("n_bytes", [1, 5000, 1 << 26])
+def test_outputs_do_not_depend_on_the_chunks(market: Market, monkeypatch: pytest.MonkeyPatch, n_bytes: int) -> None:
+    monkeypatch.setattr(chunks, "MAX_CHUNK_BYTES", n_bytes)
     trainer, progress = Counting(market), []
     evaluations = np.array([1, 2, 3, 17, *range(40, 120)])
-    again = Retrainer(market.task, trainer, market.dataset)
+    again = Retrainer(market.task, trainer, market.dataset, ChunkSize(market.task))
     outputs = again(Train(0, DRAW, evaluations), lambda done, total: progress.append((done, total)))
     np.testing.assert_allclose(outputs, market.outputs(DRAW, evaluations), rtol=0, atol=1e-10)
     assert sum(trainer.sizes) == len(evaluations)
-    assert max(trainer.sizes) <= max(1, cells // market.task.n_units)
+    assert max(trainer.sizes) <= max(2, n_bytes // (market.task.n_units + 8 * market.task.n_targets))
     assert progress[0] == (0, 84)
     assert progress[-1] == (84, 84)
 
@@ -58,14 +58,14 @@ def test_clipped_outputs_are_counted(market: Market) -> None:
         def outputs(self, subsets: np.ndarray, _seeds: np.ndarray) -> Outputs:
             return Outputs(values=np.zeros((len(subsets), 20)), n_clipped=len(subsets))
 
-    again = Retrainer(market.task, Clipping(), market.dataset)
+    again = Retrainer(market.task, Clipping(), market.dataset, ChunkSize(market.task))
     again(Train(0, DRAW, np.arange(50)), lambda _done, _total: None)
     assert (again.n_outputs, again.n_clipped) == (1000, 50)
 
 
 def test_a_pilot_takes_about_a_second_and_leaves_no_trace(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retrain, "PILOT_S", 0.05)
-    again = Retrainer(market.task, market.trainer, market.dataset)
+    again = Retrainer(market.task, market.trainer, market.dataset, ChunkSize(market.task))
     assert 0 < again.seconds_each() < 0.05
     assert (again.n_outputs, again.n_clipped) == (0, 0)
 

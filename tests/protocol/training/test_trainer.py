@@ -141,9 +141,15 @@ def test_a_regression_reads_squared_errors() -> None:
     np.testing.assert_allclose(error, (prediction - dataset.y_test) ** 2, rtol=1e-10)
 
 
-@pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("x: can't allocate memory: y"), MemoryError()]
-)
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    MemoryError(),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:114] DefaultCPUAllocator: not enough memory: you tried to allocate"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: str(error)[:20] or "MemoryError")
 def test_a_batch_that_memory_does_not_hold_halves_itself_and_goes_on(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +181,17 @@ def test_a_model_that_memory_does_not_hold_is_one_line(monkeypatch: pytest.Monke
     message = "recipe ridge: expected memory for one model on cpu, found less; use a device with more, or fewer columns"
     with pytest.raises(TrainingError, match=message):
         Trainer(task, dataset).raw_outputs(subsets, tasks.seeds_of(subsets))
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: str(error)[:20] or "MemoryError")
+def test_memory_that_does_not_hold_even_the_data_is_one_line(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tensor(trainer: Trainer, array: np.ndarray) -> torch.Tensor:
+        raise error
+
+    monkeypatch.setattr(Trainer, "_tensor", tensor)
+    message = "recipe ridge: expected memory for the data and what it sets up on cpu, found less; use a device with mor"
+    with pytest.raises(TrainingError, match=message):
+        Trainer(*tasks.made(RECIPES[0]))
 
 
 def test_every_recipe_is_advised_by_keys_that_it_has() -> None:
