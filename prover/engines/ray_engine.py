@@ -28,9 +28,8 @@ from jaxtyping import Int64
 from protocol.errors import ArgumentError, TrainingError, TransportError
 from protocol.sampling import Draw
 from protocol.task import Task
-from protocol.training import Dataset
+from protocol.training import ChunkSize, Dataset
 from prover.engines import ray_worker
-from prover.engines.chunks import ChunkSize
 from prover.engines.dispatch import Failed, LostWorker, Report, dispatch
 from prover.engines.engine import OnDone
 
