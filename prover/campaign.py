@@ -48,7 +48,8 @@ _MIN_GROWTH, _MAX_GROWTH = 1.1, 4.0  # a fit for fewer is not worth its time; a 
 class Goal:
     """When a campaign is done; does not affect outputs.
 
-    gap : the claim's own relative gap, mean over targets, to reach, above 0 and below 1.
+    gap : the relative gap, mean over targets, that the claim is to be stated with, above 0 and below 1. What is stated
+        has its standard error added, so a gap that is there by chance, while it is vague, is not believed.
     max_retrainings : most trainings in all, those that are saved included.
     """
 
@@ -69,7 +70,7 @@ class Goal:
 class Outcome:
     """What a campaign came to.
 
-    reached : whether the fit's own gap is the goal's. n_retrainings : trainings fitted to.
+    reached : whether the gap that is stated is at most the goal's. n_retrainings : trainings fitted to.
     clipped : share of the outputs that lay outside their range.
     """
 
@@ -133,7 +134,7 @@ class Campaign:
         n = min(max(pilot_size(self._task.n_units, self._method), self._n_saved()), most)
         while True:
             fitted = self._fit(n)
-            reached = _is_reached(fitted, goal.gap)
+            reached = fitted.figures.relative_gap <= goal.gap
             if reached or n >= most:
                 break
             n = min(self._planned(fitted, goal.gap), most)
@@ -199,11 +200,3 @@ class Campaign:
 
     def _subsets(self, n: int) -> PackedSubsets:
         return PackedSubsets.drawn(self._draw, self._task, np.arange(0, n * self._sides, self._sides, dtype=np.int64))
-
-
-def _is_reached(fitted: Fit, gap: float) -> bool:
-    """Whether the claim's gap is there, and known that well: an estimate may fall below by chance while it is vague.
-
-    Where the gap is there its error is about sqrt(2 / N) of it: this costs retrainings only where chance was at work.
-    """
-    return fitted.figures.relative_gap <= gap and fitted.quality.mean_gap_error <= gap

@@ -8,6 +8,8 @@ on an estimate of no noise, and what is signed would flatter.
 Least squares leaves a gap of v N / (n - N) for Gaussian regressors, and nearly for characters.
 LASSO has no such law without knowing how sparse the best scores are: its figures are left as they were measured, a
 little worse than the claim's own, and its gap is taken to fall as 1/n, as it does for a fixed number of units.
+
+A gap is stated with its standard error added (``Quality.figures``), which moves as the gap does.
 """
 
 from __future__ import annotations
@@ -49,10 +51,7 @@ def figures(
 ) -> Figures:
     """Return the figures of the claim fitted to all n evaluations of ``sides`` retrainings each."""
     heldout = quality.figures(n * sides)
-    if method is Method.LASSO or (method is Method.RIDGE and n_fitted < PLENTY_PER_UNIT * n_units):
-        return heldout
-    before = _gap(method, known, n=n_fitted, n_units=n_units)
-    after = _gap(method, known, n=n, n_units=n_units)
+    before, after = _moved(method, known, n_fitted=n_fitted, n=n, n_units=n_units)
     return replace(
         heldout,
         relative_gap=heldout.relative_gap * (after / before if before > 0 else 1.0),
@@ -61,15 +60,46 @@ def figures(
     )
 
 
-def needed(method: Method, known: Moments, reached: float, *, gap: float, n: int, n_units: int) -> float:
-    """Return the evaluations at which the gap falls to ``gap`` (above 0), where n reached ``reached``."""
-    match method:
-        case Method.RIDGE:
-            return evaluations_needed(gap=gap, n_units=n_units, signal=known.signal, noise=known.noise)
-        case Method.LEAST_SQUARES:
-            return n_units * (1 + known.noise / gap)
-        case Method.LASSO:
-            return n * reached / gap
+def needed(
+    method: Method,
+    known: Moments,
+    quality: Quality,
+    stated: Figures,
+    *,
+    gap: float,
+    n_fitted: float,
+    n: int,
+    n_units: int,
+) -> float:
+    """Return the evaluations at which the stated gap, error included, falls to ``gap`` (above 0).
+
+    quality : held-out figures, of claims fitted to ``n_fitted`` evaluations. stated : of the claim fitted to all n.
+    """
+    if method is Method.LASSO:
+        return n * stated.relative_gap / gap
+    before, after = _moved(method, known, n_fitted=n_fitted, n=n, n_units=n_units)
+    # The error is in proportion to the residual's mean square, and falls as 1/n beside that.
+    falls = (known.noise + gap) / stated.odd_residual if stated.odd_residual > 0 else 1.0
+    error = n * quality.mean_gap_error * (after / before if before > 0 else 1.0) * min(falls, 1.0)
+    least = max(_needed(method, known, gap=gap, n_units=n_units), error / gap)
+    if least == 0:
+        return 0.0
+    return max(_needed(method, known, gap=gap / (1 + error / least / gap), n_units=n_units), least)
+
+
+def _moved(method: Method, known: Moments, *, n_fitted: float, n: int, n_units: int) -> tuple[float, float]:
+    """Return the gaps after ``n_fitted`` evaluations and after n; the same where figures are left as measured."""
+    if method is Method.LASSO or (method is Method.RIDGE and n_fitted < PLENTY_PER_UNIT * n_units):
+        return 0.0, 0.0
+    before = _gap(method, known, n=n_fitted, n_units=n_units)
+    return before, _gap(method, known, n=n, n_units=n_units)
+
+
+def _needed(method: Method, known: Moments, *, gap: float, n_units: int) -> float:
+    """Return the evaluations at which the gap itself falls to ``gap``, by ridge or least squares."""
+    if method is Method.LEAST_SQUARES:
+        return n_units * (1 + known.noise / gap)
+    return evaluations_needed(gap=gap, n_units=n_units, signal=known.signal, noise=known.noise)
 
 
 def _gap(method: Method, known: Moments, *, n: float, n_units: int) -> float:

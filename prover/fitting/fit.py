@@ -41,8 +41,10 @@ class Fit:
 
     quality : held-out figures per target, of claims fitted to four fifths of the evaluations, so a little worse than
         the claim's own.
-    figures : means over targets, moved to all evaluations where they are plenty (``prover.fitting.extrapolation``).
-    penalty : lambda of ridge, kappa of LASSO, 0 of least squares. n_evaluations : n. moments : for planning.
+    figures : means over targets, moved to all evaluations where they are plenty (``prover.fitting.extrapolation``);
+        the gap with its standard error added.
+    penalty : lambda of ridge, kappa of LASSO, 0 of least squares. n_evaluations : n. n_fitted : those
+        behind ``quality``. moments : for planning.
     """
 
     claim: Claim
@@ -50,14 +52,15 @@ class Fit:
     figures: Figures
     penalty: float
     n_evaluations: int
+    n_fitted: float
     moments: Moments
     method: Method
 
     def evaluations_for(self, gap: float) -> float:
-        """Return about how many independent evaluations a relative gap of ``gap``, above 0, takes."""
+        """Return about how many independent evaluations it takes to state a relative gap of ``gap``, above 0."""
         return extrapolation.needed(
-            self.method, self.moments, self.figures.relative_gap,
-            gap=gap, n=self.n_evaluations, n_units=self.claim.n_units,
+            self.method, self.moments, self.quality, self.figures,
+            gap=gap, n_fitted=self.n_fitted, n=self.n_evaluations, n_units=self.claim.n_units,
         )  # fmt: skip
 
 
@@ -98,8 +101,8 @@ def fit(
         scores=found.scores,
     )
     return Fit(
-        claim=claim, quality=found.quality, figures=figures, penalty=found.penalty, n_evaluations=n, moments=known,
-        method=method,
+        claim=claim, quality=found.quality, figures=figures, penalty=found.penalty, n_evaluations=n,
+        n_fitted=found.n_fitted, moments=known, method=method,
     )  # fmt: skip
 
 

@@ -38,10 +38,10 @@ def store(tmp_path: Path, task: Task, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 def test_least_squares_trains_about_as_much_as_its_gap_takes(store: Store, task: Task) -> None:
-    """v N / (n - N) = 0.02 at n = 480 pairs, within a factor of 1.5."""
+    """The gap v N / (n - N) is 0.015 at n = 620 pairs and its error 0.005, together 0.02; within a factor of 1.5."""
     outcome = Campaign(store, task, GameEngine(task, GAME), method=Method.LEAST_SQUARES).run(Goal(gap=0.02))
     assert outcome.reached
-    assert 960 / 1.5 <= outcome.n_retrainings <= 960 * 1.5
+    assert 1240 / 1.5 <= outcome.n_retrainings <= 1240 * 1.5
     assert float(harmonic.gap(outcome.fit.claim.scores, GAME.best, 0.5)[0]) <= 0.03
 
 
@@ -77,8 +77,9 @@ def test_a_campaign_never_unpacks_all_its_subsets(store: Store, task: Task, monk
 
 
 def test_a_gap_that_is_there_by_chance_is_not_believed(store: Store, task: Task) -> None:
-    """A pilot of 100 pairs says little of the gap of a claim about noise; a campaign that believed them might stop."""
+    """A pilot of 100 pairs says little of the gap of a claim about noise, and what is stated says so."""
     noisy = Polynomial(n_units=80, w1=0.2, w2=0.0, w3=0.8)
     outcome = Campaign(store, task, GameEngine(task, noisy)).run(Goal(gap=0.15, max_retrainings=4000))
-    assert outcome.fit.quality.mean_gap_error <= 0.15
+    assert outcome.fit.quality.mean_gap + outcome.fit.quality.mean_gap_error <= 0.2  # of claims fitted to less
+    assert outcome.fit.figures.relative_gap <= 0.15
     assert float(harmonic.gap(outcome.fit.claim.scores, noisy.best, 0.5)[0]) <= 0.2

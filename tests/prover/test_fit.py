@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -71,7 +72,8 @@ def test_the_mean_over_targets_is_moved_to_all_evaluations_faithfully(n: int) ->
     """With 64 targets the estimate's error is small: at one fixed seed, the figure is within 8% of the truth.
 
     With three evaluations a unit the claims of cross-validation, fitted to four fifths, are worse than the claim itself
-    by more than that; with fewer than one they are alike, and the figure is what was measured.
+    by more than that; with fewer than one they are alike, and the figure is what was measured. Beside it stands the
+    estimate's error, moved likewise.
     """
     rng, n_units, noise = np.random.default_rng(16), 80, 0.2
     best = rng.standard_normal((n_units, 64)) / np.sqrt(n_units)
@@ -84,10 +86,11 @@ def test_the_mean_over_targets_is_moved_to_all_evaluations_faithfully(n: int) ->
     fitted = fit(task_of(n_units, n_targets=64), PackedSubsets.of(x), np.stack([odd, -odd], axis=1))
     variance = odd.var(axis=0)
     true = float((harmonic.gap(fitted.claim.scores, 2 * best.T, 0.5) / variance).mean())
-    assert fitted.figures.relative_gap == pytest.approx(true, rel=0.08)
-    assert (fitted.quality.mean_gap > 1.08 * true) == (n == 240)
-    assert (fitted.figures.relative_gap == fitted.quality.mean_gap) == (n == 60)
-    assert fitted.quality.mean_gap_error < 0.5 * fitted.quality.mean_gap
+    measured, error = fitted.quality.mean_gap, fitted.quality.mean_gap_error
+    assert fitted.figures.relative_gap * measured / (measured + error) == pytest.approx(true, rel=0.08)
+    assert (measured > 1.08 * true) == (n == 240)
+    assert (fitted.figures.relative_gap == measured + error) == (n == 60)
+    assert error < 0.5 * measured
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.02, 0.1])
@@ -98,8 +101,39 @@ def test_with_as_many_evaluations_as_units_figures_do_not_flatter(noise: float) 
         x, outputs = evaluated(game, 100, seed=100 + seed)
         fitted = fit(task_of(100), x, outputs)
         true = float(harmonic.gap(fitted.claim.scores, game.best, 0.5)[0]) / game.variance
-        assert fitted.figures.relative_gap >= true - 2 * fitted.quality.mean_gap_error
+        assert fitted.figures.relative_gap >= true - fitted.quality.mean_gap_error
         assert fitted.figures.r2 < 1 - true / 2
+
+
+@pytest.mark.parametrize(("n", "n_units", "noise"), [(20, 200, 0.5), (100, 100, 0.3), (400, 80, 0.8)])
+def test_what_is_stated_seldom_flatters(n: int, n_units: int, noise: float) -> None:
+    """Over 100 fits to one target: below the true gap in at most 28, below half of it in at most 4, and never nothing.
+
+    Of 400 other fits each, 0, 18 and 14% were below and 0, 1 and 0.3% below half: at these rates a bound here breaks
+    for one choice of seeds in 100, and they are fixed. The estimate alone was below half in 25 to 50%.
+    """
+    below = below_half = 0
+    for seed in range(100):
+        game = Polynomial(n_units=n_units, w1=1 - noise, w2=0.0, w3=noise)
+        fitted = fit(task_of(n_units), *evaluated(game, n, seed=1000 + seed))
+        true = float(harmonic.gap(fitted.claim.scores, game.best, 0.5)[0]) / game.variance
+        assert fitted.figures.relative_gap > 0
+        below += fitted.figures.relative_gap < true
+        below_half += fitted.figures.relative_gap < true / 2
+    assert below <= 28
+    assert below_half <= 4
+
+
+def test_a_plan_is_for_what_will_be_stated() -> None:
+    """Error included: eight plans from 300 evaluations of one target, each fitted to the number that it names."""
+    stated = []
+    for seed in range(8):
+        game = Polynomial(n_units=80, w1=0.9, w2=0.0, w3=0.1)
+        n = math.ceil(fit(task_of(80), *evaluated(game, 300, seed=seed)).evaluations_for(0.015))
+        again = fit(task_of(80), *evaluated(game, n, seed=50 + seed))
+        stated.append(again.figures.relative_gap)
+        assert again.quality.mean_gap_error > 0.15 * stated[-1]
+    assert np.mean(stated) == pytest.approx(0.015, rel=0.15)
 
 
 def test_even_interactions_cost_nothing_at_a_half() -> None:

@@ -243,7 +243,7 @@ def test_ridge_at_size_is_the_direct_one(n: int, n_units: int, p: float, request
     # One fold in place of five may choose the next penalty, which costs little at the bottom of the curve.
     assert 0.3 < found.penalty / exact.penalty < 3.5
     assert true_gap(found, c, task.p) <= 1.1 * true_gap(exact, c, task.p)
-    assert true_gap(found, c, task.p) / outputs.var(axis=(0, 1)).mean() <= found.figures.relative_gap + 4 * (
+    assert true_gap(found, c, task.p) / outputs.var(axis=(0, 1)).mean() <= found.figures.relative_gap + 3 * (
         found.quality.mean_gap_error
     )
     assert found.figures.relative_gap == pytest.approx(exact.figures.relative_gap, rel=0.25)
@@ -419,7 +419,7 @@ def peak_of(act: Callable[[], object]) -> int:
 def test_what_a_path_of_lasso_counts_is_what_it_holds(
     precision: torch.dtype, entry: int, n_targets: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A penalty of next to nothing takes all units: where that is just allowed, all of it is used, and little beside it."""
+    """Next to no penalty takes all units: where that is just allowed, all of it is used, and little beside it."""
     n_units = 400
     monkeypatch.setattr(design, "_BLOCK_VALUES", 10_000)
     phi = Design(PackedSubsets.of(drawn(900, n_units, seed=47)), 0.5, precision=precision)

@@ -8,7 +8,7 @@ import torch
 
 from protocol import harmonic
 from protocol.errors import InternalError
-from prover.fitting.heldout import Dense, fitted_part, gap_estimate, gap_shares, quality, spread
+from prover.fitting.heldout import Dense, Quality, fitted_part, gap_estimate, gap_shares, quality, spread
 from tests.games import Parity, Polynomial
 
 
@@ -110,3 +110,23 @@ def test_figures_are_publishable_whatever_the_noise() -> None:
         1,
     )
     assert q.figures(80).relative_gap == 0.0
+
+
+@pytest.mark.parametrize(
+    ("estimate", "error", "odd", "stated"),
+    [
+        (0.2, 0.05, 0.5, 0.25),
+        (-0.1, 0.05, 0.5, 0.05),
+        (-0.9, 0.3, 0.5, 0.3),
+        (0.2, 0.4, 0.5, 0.5),
+        (0.0, 0.0, 0.5, 0.0),
+    ],
+)
+def test_a_gap_is_stated_with_its_error_and_no_larger_than_the_odd_residual(
+    estimate: float, error: float, odd: float, stated: float
+) -> None:
+    q = Quality(
+        relative_gap=np.array([estimate]), relative_gap_error=np.array([error]), odd_residual=np.array([odd]),
+        r2=np.array([1 - odd]), varies=np.array([True]), mean_gap_error=error, n_heldout=40,
+    )  # fmt: skip
+    assert q.figures(80).relative_gap == pytest.approx(stated)
