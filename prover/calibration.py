@@ -4,10 +4,10 @@ Owns the ways in which the same training is done again: other batches, fewer thr
 device, and what stands for machines that are not here. For an optimum that is the rows added up
 the other way round, and a stop nearer to it. For gradient descent it is every feature moved by
 about the rounding of a float32: training amplifies a rounding wherever it happens, so the largest
-difference that this makes is what another order of additions could make. That has a heavy tail: of
-600 subsets of digits half moved by 4e-6, one in a hundred by 1e-3 and one by 0.03, where a rounding
-put a ReLU on its other side. So it takes hundreds of subsets, and the profile ``exact``, which has
-no tolerance and where any difference is a fault, is the better choice.
+difference that this makes is what another order of additions could make. That has a heavy tail: few
+subsets make the largest, where a rounding puts a ReLU on its other side. So it takes hundreds of
+subsets, and the profile ``exact``, which has no tolerance and where any difference is a fault, is the
+better choice.
 
 An estimator of scikit-learn is trained on one thread on every machine, so that only another processor's
 linear algebra is left: it is trained again as on an older one. Its features are not moved, as they are on

@@ -43,7 +43,7 @@ TILE_BYTES = 1 << 24
 """What perceptrons trained side by side on a processor may take: more gain nothing. Does not affect outputs."""
 
 STACK_BYTES = 1 << 26
-"""Likewise of other networks. Small ones gain from company what their many calls cost, one that fills it alone nothing
+"""Likewise of other networks. Small ones gain from company what their many calls cost; those that fill it alone lose
 (benchmarks/resnets_train_side_by_side.py)."""
 
 _MIXED = 2.0**-5
