@@ -37,7 +37,7 @@ from benchmarks.ridge_is_fifteen_times_sklearn import margins, subsets_of
 from protocol.recipes import Factory, Kernel, KernelKind, Network
 from protocol.task import Task
 from protocol.training import Dataset, Trainer, load
-from protocol.training.kernels import KernelSolver
+from protocol.training.optima.kernels import KernelSolver
 
 ROUNDS, N_SKLEARN = 5, 20
 TOLERANCE = 1e-9

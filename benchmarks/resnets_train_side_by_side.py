@@ -45,11 +45,11 @@ from benchmarks.kernel_and_ridge_use_the_machine import seconds_of
 from benchmarks.many_models_are_ten_times_a_loop import RECIPE
 from protocol.recipes import Factory, Precision, Sgd
 from protocol.sampling import row_order
-from protocol.training import sgd
+from protocol.training.descent import sgd
+from protocol.training.descent.networks import network
+from protocol.training.descent.rounding import tensor_cores
+from protocol.training.descent.sgd import SgdSolver, first_values
 from protocol.training.memory import is_memory
-from protocol.training.networks import network
-from protocol.training.rounding import tensor_cores
-from protocol.training.sgd import SgdSolver, first_values
 
 SIZES = {"cpu": (1, 2, 4, 8, 16), "cuda": (1, 4, 16, 64)}
 ROUNDS, LAST_ROUND_S = 3, 120.0

@@ -36,7 +36,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.kernel_and_ridge_use_the_machine import seconds_of
 from benchmarks.many_models_are_ten_times_a_loop import RECIPE, model_gflop, sgd_task
 from protocol.training import Trainer
-from protocol.training.sgd import TILE_BYTES
+from protocol.training.descent.sgd import TILE_BYTES
 
 ROUNDS = 5
 PRODUCTS = {"aten::addmm", "aten::baddbmm", "aten::bmm", "aten::mm"}

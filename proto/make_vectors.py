@@ -86,7 +86,7 @@ from protocol.task import (
     UnitKind,
     Units,
 )
-from protocol.training.exact import ExactSolver
+from protocol.training.exact.solver import ExactSolver
 from protocol.wire.chunks import claim_to_bytes
 
 PROVER_KEY = bytes(range(32))

@@ -4,7 +4,7 @@ Owns everything that can change an output. Whatever is not here may change how f
 is computed, never its value (within the tolerance); it belongs to a party's configuration.
 Values are validated when made and never change; ``Task.digest`` names the whole.
 
-Rules: no data is read here (``protocol.training.datasets`` does), and no file is parsed
+Rules: no data is read here (``protocol.training.data.datasets`` does), and no file is parsed
 (``protocol.taskfile`` does).
 """
 
@@ -101,7 +101,7 @@ class Data:
     """Which rows are trained on and which are tested.
 
     source : ``sklearn:NAME`` for a bundled set, else the file's name (its place is the reader's).
-    digest : of the whole table as read, before the split (``training.datasets``).
+    digest : of the whole table as read, before the split (``training.data.datasets``).
     target_column, contributor_column : names in a .csv, .parquet or .npz; ``""`` for none.
     n_classes : 0 for regression.
     split_seed : the shuffle that gives the first ``n_train`` rows to training, the next

@@ -39,7 +39,7 @@ from protocol.recipes import Logistic, Sgd, Sklearn
 from protocol.sampling import Draw, pairs, seed_from_integer
 from protocol.task import Task
 from protocol.training import Dataset, Trainer
-from protocol.training.networks import OwnFactory, own_factory
+from protocol.training.descent.networks import OwnFactory, own_factory
 from protocol.training.scikit import end_processes
 from prover.progress import Watcher, unwatched
 

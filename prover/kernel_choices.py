@@ -78,7 +78,7 @@ def _mean_square(x: Float64[np.ndarray, "n d"], tangent: Network | None, network
     else:
         import torch  # noqa: PLC0415 - see the head of this file
 
-        from protocol.training.tangent_kernel import tangent_kernel  # noqa: PLC0415
+        from protocol.training.optima.tangent_kernel import tangent_kernel  # noqa: PLC0415
 
         mean = float(tangent_kernel(tangent, torch.tensor(x), len(x), network.own).diagonal().mean())
     return mean or 1.0

@@ -16,7 +16,7 @@ from protocol.errors import ArgumentError
 from protocol.recipes import Factory, Loss, Network, Optimiser, Precision, Schedule, Sgd
 
 if TYPE_CHECKING:
-    from protocol.training.networks import OwnFactory
+    from protocol.training.descent.networks import OwnFactory
 
 _NETWORK, _PANEL = "Network (sgd, kernel ntk)", "Recipe sgd"
 _DEFAULT_WIDTHS = {Factory.MLP: (32,), Factory.CNN: (16, 32), Factory.RESNET9: (64,), Factory.CUSTOM: ()}
@@ -102,7 +102,7 @@ class NetworkChoices:
         """The user's own factory, found and hashed; None for ours. Raises ArgumentError where there is none."""
         if ":" not in self.factory:
             return None
-        from protocol.training.networks import own_factory  # noqa: PLC0415 - see the head of this file
+        from protocol.training.descent.networks import own_factory  # noqa: PLC0415 - see the head of this file
 
         return own_factory(self.factory)
 

@@ -21,7 +21,7 @@ from scipy import special
 from protocol.sampling import Draw, pairs, seed_from_integer
 from protocol.task import TargetKind, Task
 from protocol.training import Dataset, Trainer
-from protocol.training.networks import OwnFactory
+from protocol.training.descent.networks import OwnFactory
 from prover import calibration
 from prover.progress import Watcher, unwatched
 

@@ -113,7 +113,7 @@ def prepare(
         The device is not there, or a network cannot be trained here.
     """
     from protocol.training import ChunkSize, Trainer, load  # noqa: PLC0415  see the head of this file
-    from protocol.training.networks import own_factory  # noqa: PLC0415
+    from protocol.training.descent.networks import own_factory  # noqa: PLC0415
 
     if factory is not None and not has_own_network(task.recipe):
         raise ArgumentError(

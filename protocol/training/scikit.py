@@ -30,7 +30,7 @@ from torch import Tensor
 
 from protocol.errors import TrainingError
 from protocol.recipes import Reading, Sklearn
-from protocol.training.datasets import Dataset
+from protocol.training.data.datasets import Dataset
 from protocol.training.estimators import METHOD, Maker, maker, said
 
 LEAST_PROBABILITY = 1e-6

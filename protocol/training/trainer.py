@@ -19,16 +19,16 @@ from protocol.errors import InternalError, TrainingError
 from protocol.numerics import Exact
 from protocol.recipes import Kernel, Logistic, Ridge, Sgd, Sklearn
 from protocol.task import Task
-from protocol.training.datasets import Dataset
-from protocol.training.exact import ExactSolver
-from protocol.training.kernels import KernelSolver
-from protocol.training.logistic import LogisticSolver
+from protocol.training.data.datasets import Dataset
+from protocol.training.descent.networks import OwnFactory
+from protocol.training.descent.sgd import SgdSolver
+from protocol.training.exact.solver import ExactSolver
 from protocol.training.losses import coded
 from protocol.training.memory import is_memory
-from protocol.training.networks import OwnFactory
-from protocol.training.ridge import RidgeSolver
+from protocol.training.optima.kernels import KernelSolver
+from protocol.training.optima.logistic import LogisticSolver
+from protocol.training.optima.ridge import RidgeSolver
 from protocol.training.scikit import SklearnSolver
-from protocol.training.sgd import SgdSolver
 from protocol.training.targets import outputs_from_scores
 
 BATCH_BYTES = 1 << 27

@@ -14,7 +14,7 @@ from protocol.errors import ArgumentError, TrainingError
 from protocol.recipes import Factory, Kernel, Network, Sgd
 from protocol.task import Task
 from protocol.training import Dataset
-from protocol.training.networks import own_factory
+from protocol.training.descent.networks import own_factory
 from prover.engines.engine import Engine
 from prover.engines.local import LocalEngine
 from prover.engines.processes import ProcessEngine

@@ -11,7 +11,7 @@ from jaxtyping import Int64
 from protocol.sampling import Draw
 from protocol.task import Task
 from protocol.training import ChunkSize, Dataset, Trainer, load
-from protocol.training.networks import OwnFactory, own_factory
+from protocol.training.descent.networks import OwnFactory, own_factory
 from prover.engines.chunks import Trains, train_chunk
 from prover.engines.engine import OnDone
 

@@ -38,7 +38,7 @@ from protocol.errors import AttributionProofsError, TrainingError
 from protocol.sampling import Draw
 from protocol.task import Task
 from protocol.training import ChunkSize, Dataset, Trainer
-from protocol.training.networks import own_factory
+from protocol.training.descent.networks import own_factory
 from prover.engines.dispatch import Failed, LostWorker, Report, bug, dispatch, report
 from prover.engines.engine import OnDone
 

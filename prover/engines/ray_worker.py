@@ -18,7 +18,7 @@ from protocol.errors import AttributionProofsError, TrainingError
 from protocol.sampling import Draw
 from protocol.task import Task
 from protocol.training import Dataset, Trainer
-from protocol.training.networks import own_factory
+from protocol.training.descent.networks import own_factory
 from prover.engines.dispatch import Failed, Report, bug, report
 
 _trainers: dict[tuple[object, ...], Trainer] = {}

@@ -15,7 +15,7 @@ from benchmarks import exact_training_costs_at_most_twice as exact
 from benchmarks import many_models_are_ten_times_a_loop as perceptrons
 from benchmarks import resnets_train_side_by_side as resnets
 from protocol.recipes import Precision
-from protocol.training import sgd
+from protocol.training.descent import sgd
 
 SECOND = "cuda:1"
 N = 60

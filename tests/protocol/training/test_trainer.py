@@ -13,7 +13,7 @@ import torch
 from protocol.errors import TrainingError
 from protocol.task import Data, Logistic, Recipe, Ridge, TargetKind, UnitKind
 from protocol.training import Trainer, split
-from protocol.training.ridge import RidgeSolver
+from protocol.training.optima.ridge import RidgeSolver
 from protocol.training.trainer import _LESS_MEMORY
 from tests.protocol.training import tasks
 

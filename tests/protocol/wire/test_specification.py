@@ -16,7 +16,7 @@ from protocol.recipes.network import MAX_LAYERS, MAX_WIDTH
 from protocol.recipes.scikit import _VERSION
 from protocol.session.machine import TABLE, Kind, State
 from protocol.session.messages import Sender
-from protocol.training.networks import MAX_WEIGHTS
+from protocol.training.descent.networks import MAX_WEIGHTS
 from protocol.wire import errors, files, limits
 from protocol.wire.generated import attribution_pb2 as pb
 

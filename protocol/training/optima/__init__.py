@@ -1,0 +1,1 @@
+"""Recipes whose model is the one optimum of its subset: ridge, logistic and kernel regression. They take no seed."""
