@@ -69,7 +69,7 @@ def skeleton(tmp_path: Path) -> Path:
         (tmp_path / package / "__init__.py").touch()
     for module in MODULES:
         (tmp_path / "protocol" / f"{module}.py").touch()
-    (tmp_path / "protocol/training/optima/ridge.py").write_text(
+    (tmp_path / "protocol/training/ridge.py").write_text(
         "import torch, sklearn.datasets, pyarrow\nimport protocol.task\n"
     )
     (tmp_path / "protocol/wire/codec.py").write_text("import google.protobuf, grpc\nimport protocol.session\n")

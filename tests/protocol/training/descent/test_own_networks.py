@@ -150,9 +150,9 @@ def test_a_network_that_cannot_be_trained_is_one_line(body: str, message: str, o
 
 
 def test_memory_that_runs_out_is_not_the_networks_fault(own: Any) -> None:
-    """Whoever asked for the trainer says what to do about it."""
+    """The trainer says what to do about it."""
     for body in ("def make(shape, c, widths):\n    raise MemoryError\n", net(LINEAR, "raise MemoryError")):
-        with pytest.raises(MemoryError):
+        with pytest.raises(TrainingError, match="recipe sgd: expected memory for the data and what it sets up on cpu"):
             sgd(own(body))
 
 
