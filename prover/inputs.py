@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from protocol import taskfile
-from protocol.errors import DataError, StoreError, TaskFileError
+from protocol.errors import ArgumentError, DataError, StoreError, TaskFileError
 from protocol.task import Task
+from prover.choices import BUNDLED
 from prover.database import DATABASE
 
 if TYPE_CHECKING:
@@ -42,8 +43,13 @@ def read_task(path: Path) -> Task:
 
 
 def data_path(task: Task, given: Path | None, task_file: Path, state: Store | None = None) -> Path | None:
-    """Return where the task's data file lies: where the user says, where it was before, or beside the task file."""
-    if task.data.source.startswith("sklearn:"):
+    """Return where the task's data file lies: where the user says, where it was before, or beside the task file.
+
+    None for a bundled set, beside which ``given`` is an ArgumentError.
+    """
+    if task.data.source.startswith(BUNDLED):
+        if given is not None:
+            raise ArgumentError(f"--data: expected none with this task, whose data are {task.data.source}, got {given}")
         return None
     before = None if state is None else state.data_path()
     return given or before or task_file.parent / task.data.source

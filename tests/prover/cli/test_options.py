@@ -37,6 +37,10 @@ UNREAD = {
         "--factory: expected none with this task",
     ),
     "a factory to plan": (("plan", "task.toml", "--factory", "json:loads"), "--factory: expected none with this task"),
+    "a file of data that are bundled": (
+        ("train", "task.toml", "--store", "s", "--data", "wine.csv", "-q"),
+        "--data: expected none with this task, whose data are sklearn:wine, got wine.csv",
+    ),
     "an engine that checks nothing": ((*IMPORT, "--engine", "local"), "--engine: expected none with --check-retrain"),
     "workers that check nothing": ((*IMPORT, "--workers", "2"), "--workers: expected none with --check-retrainings 0"),
     "a cluster that checks nothing": (
