@@ -10,6 +10,7 @@ import sys
 
 import hypothesis
 import jaxtyping
+import pytest
 
 import tests.shapes  # the hook looks its checker up by name, and imports no further than "tests" for it
 
@@ -25,3 +26,13 @@ jaxtyping.install_import_hook(CHECKED, f"{tests.shapes.__name__}.{tests.shapes.a
 hypothesis.settings.register_profile("local", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what is marked gpu where there is none."""
+    if item.get_closest_marker("gpu") is None:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")

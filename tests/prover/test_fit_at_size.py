@@ -465,7 +465,6 @@ def test_units_that_always_come_together_are_no_trouble() -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("method", list(Method))
 def test_a_fit_at_size_on_cuda_is_the_one_on_the_processor(method: Method, at_size: None) -> None:
-    assert torch.cuda.is_available()
     x, c = drawn(400, 150, seed=41), sparse(150, 3, 10, seed=42)
     outputs, task = linear(x, c, 0.5, seed=43), task_of(150, n_targets=3)
     here, there = (fit(task, PackedSubsets.of(x), outputs, method=method, device=d) for d in ("cpu", "cuda"))

@@ -215,7 +215,6 @@ def test_another_fault_of_torch_is_no_matter_of_memory(monkeypatch: pytest.Monke
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @both
 def test_a_gpu_gives_the_same_outputs(recipe: Recipe) -> None:
     task, dataset = tasks.made(recipe)

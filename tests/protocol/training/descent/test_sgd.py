@@ -206,7 +206,6 @@ def test_the_seed_of_the_process_and_its_default_type_change_nothing() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_gpu_gives_the_same_outputs(name: str) -> None:
     task, dataset = world(RECIPES[name])

@@ -334,7 +334,6 @@ def test_nothing_is_divided_by_a_plain_number(task: Task, dataset: Dataset) -> N
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize(("task", "dataset"), WORLDS.values(), ids=WORLDS)
 def test_a_gpu_gives_the_same_bits(task: Task, dataset: Dataset) -> None:
     subsets = tasks.subsets_of(40, 300)
