@@ -275,7 +275,7 @@ def _room(ray: ModuleType, ask: _Ask) -> int:
     room = sum(ask.room(node) for node in nodes)
     if room < 1:
         kinds = Counter(f"{node.n_cpus} CPU and {node.n_gpus} GPU" for node in nodes)
-        there = "; ".join(f"{n} with {kind}" for kind, n in kinds.items()) or "none"
+        there = "; ".join(f"{n} with {kind}" for kind, n in sorted(kinds.items())) or "none"
         raise TrainingError(
             f"ray: expected a node with {ask.n_cpus} CPU and {ask.n_gpus} GPU for one training, got nodes: {there}; "
             "add one that is large enough, or ask for less"
