@@ -1,6 +1,6 @@
 """Ray on one machine retrains at 90% or more of the rate of local worker processes, at two workers.
 
-    python -m benchmarks.ray_keeps_up_with_local [--rounds 5] [--json PATH]
+    python -m benchmarks.ray_keeps_up_with_local [--rounds 5] [--perceptrons 1536] [--warm 384] [--json PATH]
 
 Digits, 1,000 training rows, 200 margins, uniform subsets; two workers of one thread on either side, each chunk kept by
 a callback, as a campaign's is. Perceptrons (11 ms of a core each) have little to move for their work; ridge (0.2 ms)
@@ -42,10 +42,18 @@ SHARE = 0.9
 TOLERANCE = 1e-9
 """On the outputs of the two sides: the same subsets, in chunks of other sizes."""
 
-N_TIMED = {"ridge": 40_000, "sgd": 1536}
-N_WARM = {"ridge": 20_000, "sgd": 384}
-
 SomeEngine = ProcessEngine | RayEngine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """Retrainings of a run that warms an engine, and of the one that is timed."""
+
+    n_warm: int
+    n_timed: int
+
+
+RIDGE, PERCEPTRONS = Size(n_warm=20_000, n_timed=40_000), Size(n_warm=384, n_timed=1536)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,10 +107,9 @@ def ray(task: Task, dataset: Dataset) -> RayEngine:
     return RayEngine(task, dataset, n_workers=N_WORKERS, n_threads=1)
 
 
-def timed(start: Callable[[], AbstractContextManager[SomeEngine]], task: Task) -> tuple[Round, np.ndarray]:
+def timed(start: Callable[[], AbstractContextManager[SomeEngine]], task: Task, size: Size) -> tuple[Round, np.ndarray]:
     """Start an engine, warm it, time a run, and return its outputs, shape (n, T)."""
-    name = task.recipe.name
-    draw = Draw(seed=seed_of("ray", 0), design=pairs(N_WARM[name] + N_TIMED[name], complements=False))
+    draw = Draw(seed=seed_of("ray", 0), design=pairs(size.n_warm + size.n_timed, complements=False))
     outputs = np.empty((draw.n_evaluations, task.n_targets))
 
     def keep(done: Done) -> None:
@@ -113,25 +120,25 @@ def timed(start: Callable[[], AbstractContextManager[SomeEngine]], task: Task) -
     with start() as engine:
         engine.run(draw, numbers[:1], keep)
         started = time.perf_counter()
-        engine.run(draw, numbers[: N_WARM[name]], keep)
+        engine.run(draw, numbers[: size.n_warm], keep)
         watch = Stopwatch(os.getpid())
-        engine.run(draw, numbers[N_WARM[name] :], keep)
+        engine.run(draw, numbers[size.n_warm :], keep)
         taken = watch.read()
-    return Round(start_s=started - begun, each=taken.each(N_TIMED[name])), outputs
+    return Round(start_s=started - begun, each=taken.each(size.n_timed)), outputs
 
 
-def measure(task: Task, dataset: Dataset, rounds: int) -> Row:
+def measure(task: Task, dataset: Dataset, size: Size, rounds: int) -> Row:
     """Alternate the sides."""
     locals_, rays, difference = [], [], 0.0
     for _ in range(rounds):
-        ours, expected = timed(lambda: local(task, dataset), task)
-        theirs, outputs = timed(lambda: ray(task, dataset), task)
+        ours, expected = timed(lambda: local(task, dataset), task, size)
+        theirs, outputs = timed(lambda: ray(task, dataset), task, size)
         locals_.append(ours)
         rays.append(theirs)
         difference = max(difference, float(np.abs(outputs - expected).max()))
     return Row(
         recipe=task.recipe.name,
-        n=N_TIMED[task.recipe.name],
+        n=size.n_timed,
         local_ms=1e3 * median(r.each.wall_s for r in locals_),
         ray_ms=1e3 * median(r.each.wall_s for r in rays),
         local_core_ms=1e3 * median(r.each.core_s for r in locals_),
@@ -160,11 +167,16 @@ def main() -> int:
     """Measure, print, and return 1 if a bound is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--perceptrons", type=int, default=PERCEPTRONS.n_timed, help="timed retrainings of sgd")
+    parser.add_argument("--warm", type=int, default=PERCEPTRONS.n_warm, help="those before them")
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     arguments = parser.parse_args()
     ridge, _ = digits_task()
-    tasks = (sgd_task(RECIPE), (ridge, load(ridge)))
-    rows = [measure(task, dataset, arguments.rounds) for task, dataset in tasks]
+    perceptrons = Size(n_warm=arguments.warm, n_timed=arguments.perceptrons)
+    rows = [
+        measure(*sgd_task(RECIPE), perceptrons, arguments.rounds),
+        measure(ridge, load(ridge), RIDGE, arguments.rounds),
+    ]
     Console(width=120).print(report(rows))
     holds = all(r.holds for r in rows)
     if arguments.json:

@@ -11,24 +11,9 @@ import numpy as np
 import pytest
 
 from protocol import taskfile
-from prover import cli
 
 WINE = ("--data", "sklearn:wine", "--n-targets", "3")
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def prover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        status = cli.run(arguments)
-        out, err = capfd.readouterr()
-        assert "Traceback" not in err
-        return status, out, err
-
-    return run
 
 
 def assert_one_line(ended: tuple[int, str, str], status: int, line: str) -> None:
