@@ -26,14 +26,16 @@ from reference import Json, WrongVectorError, require, same
 ORDER = {
     ("start", "verifier", "Opening"): "opened",
     ("opened", "prover", "ClaimCommitted"): "committed",
-    ("committed", "verifier", "Challenge"): "challenged",
+    ("committed", "verifier", "RoundsChosen"): "planned",
+    ("checked", "verifier", "RoundsChosen"): "planned",
+    ("planned", "verifier", "Challenge"): "challenged",
     ("challenged", "prover", "Answers"): "answered",
     ("answered", "verifier", "Retrained"): "checked",
     ("checked", "verifier", "Challenge"): "challenged",
-    ("committed", "verifier", "OwnChallenge"): "self-challenged",
+    ("planned", "verifier", "OwnChallenge"): "self-challenged",
     ("self-challenged", "verifier", "Retrained"): "checked",
     ("checked", "verifier", "OwnChallenge"): "self-challenged",
-    ("committed", "verifier", "Closing"): "closed",
+    ("planned", "verifier", "Closing"): "closed",
     ("checked", "verifier", "Closing"): "closed",
 }
 
@@ -41,7 +43,7 @@ ORDER = {
 def next_state(state: str, entry: Json) -> str:
     """The verifier's record: every private entry is in it, so the rows marked "unseen" are never taken."""
     kind, sender = entry["type"], entry["sender"]
-    private = kind == "Retrained" or (kind == "Challenge" and entry["private"])
+    private = kind in ("RoundsChosen", "Retrained") or (kind == "Challenge" and entry["private"])
     same(entry["private"], private, f"privacy of {kind}")
     if kind == "Aborted":
         require(state not in ("closed", "aborted") and sender in ("prover", "verifier"), "an abort after the end")
@@ -49,6 +51,39 @@ def next_state(state: str, entry: Json) -> str:
     row = (state, sender, "OwnChallenge" if kind == "Challenge" and private else kind)
     require(row in ORDER, f"{kind} from {sender} in state {state}")
     return ORDER[row]
+
+
+# ------------------------------------------------------------------- section 8: what each method's rounds are
+
+
+def is_own(terms: Json, number: int) -> bool:
+    """Whether the verifier trains a round itself."""
+    own = {"moments": 0, "crossfit": 1, "algorithm1": 3}
+    return bool(terms["answers"] == "own" or own.get(terms["method"]) == number)
+
+
+def has_pilot(task: Json, terms: Json) -> bool:
+    """Whether round 0 is a pilot, after which the rounds are chosen again."""
+    noisy = task["seed_policy"] == "per-subset"
+    return bool(terms["method"] == "moments" or (terms["method"] == "gaussian" and noisy))
+
+
+def check_design(task: Json, terms: Json, design: Json, number: int) -> None:
+    """Check what a method says of a round's sides, bases and pilot; how many families it needs, it says elsewhere."""
+    method, half = terms["method"], task["measure"]["p_16"] == 32768
+    if has_pilot(task, terms) and number == 0:
+        noisy = task["seed_policy"] == "per-subset"
+        kind = {"n_siblings": 2, "keep_16": 65535} if noisy else {"n_siblings": 1, "keep_16": 0}
+        same(design, {"n_families": 10, **kind, "complements": half, "bases": "drawn"}, "pilot")
+        return
+    bases = "all" if method == "exhaustive" else "drawn"
+    if method == "moments" and terms["answers"] == "own" and half:
+        is_group = design["bases"] == "drawn" and (design["n_siblings"], design["keep_16"]) == (1, 0)
+        bases = "drawn" if is_group and task["units"]["n"] <= 2000 else "tilted"
+    same(design["bases"], bases, "bases")
+    same(design["complements"], half and method not in ("exhaustive", "algorithm1"), "complements")
+    if method == "exhaustive":
+        same(design["n_families"], 2 ** task["units"]["n"], "number of subsets")
 
 
 # ------------------------------------------------------------------- section 7: whole sessions
@@ -61,6 +96,8 @@ class Replay:
         self.session, self.task, self.terms = session, session["task"], session["terms"]
         self.name = ref.task_digest(self.task)
         self.state, self.round = "start", 0
+        self.rounds: Json = None
+        self.n_choices = 0
         self.head = self.spoken = ref.digest("transcript", ref.e_bytes(self.name))
         self.key = ""
         self.draw: Json = None
@@ -76,12 +113,6 @@ class Replay:
         signed = ref.digest("signed transcript", ref.e_bytes(ref.terms_digest(self.terms)), ref.e_bytes(self.head))
         same(self.session["signed_digest"], signed.hex(), "signed digest")
         ref.check_keys(self.session["private_key"], self.session["public_key"], self.session["signature"], signed)
-
-    @property
-    def is_own(self) -> bool:
-        """Whether the verifier answers the round under way itself."""
-        own = {"crossfit": 1, "algorithm1": 3}.get(self.terms["method"])
-        return bool(self.terms["assurance"] == "proved" or self.round == own)
 
     def append(self, entry: Json, message_digest: bytes) -> None:
         same(entry["digest"], message_digest.hex(), f"digest of {entry['type']}")
@@ -104,12 +135,26 @@ class Replay:
         self.key = message["signed"]["public_key"]
         return ref.check_committed_claim(message)
 
+    def rounds_chosen(self, message: Json, _: Json) -> bytes:
+        rounds = message["rounds"]
+        same(self.round, self.n_choices, "round at which rounds are chosen")
+        require(self.n_choices == 0 or has_pilot(self.task, self.terms), "rounds chosen again, and no pilot before")
+        require(1 <= len(rounds["looks"]) <= 64, "1 to 64 rounds")
+        require((rounds["n_checks"] == 0) == (self.terms["answers"] == "own"), "checks where the prover answers")
+        for number, design in enumerate(rounds["looks"]):
+            check_design(self.task, self.terms, design, number)
+        if self.rounds is not None:
+            same(rounds["looks"][: self.round], self.rounds["looks"][: self.round], "rounds drawn already")
+        self.rounds, self.n_choices = rounds, self.n_choices + 1
+        return ref.rounds_digest(rounds)
+
     def challenge(self, message: Json, entry: Json) -> bytes:
         self.draw, self.answers = message["draw"], None
         same(message["round"], self.round, "round")
-        same(self.draw["design"], self.terms["looks"][self.round], "design")
-        same(self.draw["design"]["complements"], self.task["p_16"] == 32768, "complements")
-        same(entry["private"], self.is_own, "privacy of the challenge")
+        same(self.draw["design"], self.rounds["looks"][self.round], "design")
+        due = 2 if has_pilot(self.task, self.terms) and self.round > 0 else 1
+        same(self.n_choices, due, "choices of rounds before a challenge")
+        same(entry["private"], is_own(self.terms, self.round), "privacy of the challenge")
         name = ref.draw_digest(bytes.fromhex(self.draw["seed"]), self.draw["design"])
         return ref.digest("challenge", ref.e_int(message["round"]), ref.e_bytes(name))
 
@@ -137,13 +182,16 @@ class Replay:
         m, evaluations, outputs = ref.n_evaluations(self.draw["design"]), message["evaluations"], message["outputs"]
         same(message["round"], self.round, "round")
         if message["check_seed"] is None:
-            require(self.is_own, f"round {self.round} is the prover's to answer, and was rechecked from no seed")
+            require(
+                is_own(self.terms, self.round),
+                f"round {self.round} is the prover's to answer, and was rechecked from no seed",
+            )
             same(evaluations, list(range(m)), "evaluations")
             seed = ref.e_none()
         else:
             raw = bytes.fromhex(message["check_seed"])
-            size = 2 if self.terms["method"] == "crossfit" and self.draw["design"]["complements"] else 1
-            chosen = sorted(ref.permutation(raw, m // size)[: self.terms["n_checks"]])
+            size = 2 if self.draw["design"]["complements"] else 1
+            chosen = sorted(ref.permutation(raw, m // size)[: self.rounds["n_checks"]])
             same(evaluations, [size * i + side for i in chosen for side in range(size)], "evaluations")
             seed = ref.e_bytes(raw)
             for e, row in zip(evaluations, outputs, strict=True):
@@ -165,6 +213,7 @@ class Replay:
     DIGEST_OF = {
         "Opening": opening,
         "ClaimCommitted": claim_committed,
+        "RoundsChosen": rounds_chosen,
         "Challenge": challenge,
         "Answers": answered,
         "Retrained": retrained,
@@ -190,7 +239,17 @@ def check_sampling(case: Json) -> None:
     same(case["draw_digest"], ref.draw_digest(seed, design).hex(), "draw digest")
     every = range(ref.n_evaluations(design))
     require(case["seed_policy"] == "shared" or case["shared_seed"] == 0, "a shared seed that is not used")
-    subsets = [ref.subset_of(seed, design, case["n_units"], case["p_16"], e) for e in every]
+    scores = case.get("scores")
+    same(design["bases"] == "tilted", scores is not None, "scores where bases are tilted")
+    if scores is not None:
+        numbers = [score for row in scores for score in row]
+        same(case["scores_bytes"], struct.pack(f"<{len(numbers)}d", *numbers).hex(), "bytes of the scores")
+        thresholds = [[ref.tilted_thresholds(row, tilt) for tilt in ref.LAMBDAS] for row in scores]
+        same(case["thresholds"], thresholds, "thresholds")
+    same(design["bases"] == "all", "p_16" not in case, "p where subsets are drawn")
+    if design["bases"] == "all":
+        same(design["n_families"], 2 ** case["n_units"], "number of subsets")
+    subsets = [ref.subset_of(seed, design, case["n_units"], case.get("p_16", 0), e, scores) for e in every]
     same(case["subsets"], ["".join(map(str, units)) for units in subsets], "subsets")
     same(case["subset_digests"], [ref.subset_digest(units).hex() for units in subsets], "subset digests")
     seeds = [ref.training_seed(seed, case["seed_policy"], case["shared_seed"], e) for e in every]

@@ -5,7 +5,8 @@
 Made by this project's own code (``protocol``) from fixed inputs, checked by
 proto/check_vectors.py, which shares none of it. Everything is arithmetic on integers, hashes
 and dyadic fractions, so that the files are the same on every machine. Bytes are hexadecimal; a
-number in JSON stands for the one double nearest to it.
+number in JSON stands for the one double nearest to it. Inputs are vector_values.py's, whole
+sessions vector_sessions.py's.
 """
 
 from __future__ import annotations
@@ -13,35 +14,32 @@ from __future__ import annotations
 import json
 import struct
 import sys
-from dataclasses import fields, is_dataclass, replace
-from enum import Enum
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-
-from protocol.certificate.terms import Across, Assurance, Method, Terms
-from protocol.claim import Claim, Figures
-from protocol.commitments import MerkleTree, PublicKey, SigningKey
-from protocol.encoding import PREFIX, Seed, canonical, digest
-from protocol.errors import Reason
-from protocol.numerics import Exact
-from protocol.recipes import (
-    Factory,
-    Kernel,
-    KernelKind,
-    Loss,
-    Network,
-    Optimiser,
-    Precision,
-    Reading,
-    Schedule,
-    Sgd,
-    Sklearn,
-    digest_of_factory,
+from vector_sessions import sessions
+from vector_values import (
+    PROVER_KEY,
+    contributors_task,
+    exact_task,
+    kernel_tasks,
+    made_up_claim,
+    made_up_task,
+    own_network_task,
+    plain,
+    seed_of,
+    sgd_task,
+    sklearn_task,
+    typed,
 )
-from protocol.sampling import (
+
+from protocol.commitments import MerkleTree
+from protocol.encoding import PREFIX, canonical, digest
+from protocol.game.sampling import (
+    Bases,
     Design,
     Draw,
     augmentations,
@@ -54,152 +52,13 @@ from protocol.sampling import (
     seed_from_integer,
     subset_digests,
 )
-from protocol.session.effects import Event, Received, Send, Trained
-from protocol.session.messages import (
-    Aborted,
-    Answers,
-    Challenge,
-    ClaimCommitted,
-    Closing,
-    Message,
-    Opening,
-    Outcome,
-    Retrained,
-    Sender,
-    SignedClaim,
-    answer_leaves,
-)
-from protocol.session.prover import ProverSession
-from protocol.session.transcript import Entry, Transcript, sign_transcript
-from protocol.task import (
-    HALF_16,
-    ConstantColumns,
-    Data,
-    Logistic,
-    Numerics,
-    Ridge,
-    Scaling,
-    SeedPolicy,
-    TargetKind,
-    Targets,
-    Task,
-    UnitKind,
-    Units,
-)
+from protocol.game.tilting import Tilts
+from protocol.numerics import Exact
+from protocol.recipes import Factory, Loss, Optimiser, Precision, Schedule, Sgd
+from protocol.session.messages import ClaimCommitted
+from protocol.task import SeedPolicy, Task
 from protocol.training.exact.solver import ExactSolver
 from protocol.wire.chunks import claim_to_bytes
-
-PROVER_KEY = bytes(range(32))
-VERIFIER_KEY = bytes(range(32, 64))
-
-# ------------------------------------------------------------------------------- values as JSON
-
-
-def typed(value: Any) -> list[Any]:
-    """Return a value of SPEC 2 as JSON: its type letter, then itself."""
-    letters = {type(None): "n", int: "i", float: "d", str: "s"}
-    if isinstance(value, bool):
-        return ["t" if value else "f"]
-    if isinstance(value, bytes):
-        return ["b", value.hex()]
-    if isinstance(value, np.ndarray):
-        return ["a", value.dtype.kind, list(value.shape), value.ravel().tolist()]
-    if isinstance(value, list):
-        return ["l", [typed(item) for item in value]]
-    return [letters[type(value)]] + ([] if value is None else [value])
-
-
-def plain(value: Any) -> Any:
-    """Return a domain value as JSON: fields by name, enums as they are hashed, bytes in hexadecimal."""
-    if isinstance(value, bytes | PublicKey):
-        return (value.raw if isinstance(value, PublicKey) else value).hex()
-    if is_dataclass(value):
-        names = [field.name for field in fields(value)]
-        names += [name for name in ("name", "profile") if hasattr(value, name)]  # constants of recipes and numerics
-        return {name: plain(getattr(value, name)) for name in names}
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, tuple):
-        return [plain(item) for item in value]
-    return value
-
-
-# ------------------------------------------------------------------------------- made-up inputs
-
-
-def made_up_task(**changes: Any) -> Task:
-    """Return a small task; its data exist nowhere, only its digest matters."""
-    n_units, n_targets = changes.pop("n_units", 12), changes.pop("n_targets", 2)
-    average = changes.pop("average", False)
-    wide = 1 if average else n_targets
-    parts: dict[str, Any] = {
-        "data": Data(
-            source="made-up.csv",
-            digest=digest("table", "made up"),
-            target_column="value",
-            contributor_column="",
-            n_classes=0,
-            n_train=n_units,
-            n_test=5,
-            split_seed=3,
-            constant_columns=ConstantColumns.DROP,
-            scaling=Scaling.STANDARD,
-        ),
-        "units": Units(kind=UnitKind.ROW, n=n_units),
-        "recipe": Ridge(l2=0.5),
-        "targets": Targets(
-            kind=TargetKind.PREDICTION,
-            rows=tuple(range(n_targets)),
-            average=average,
-            lo=-2.0 - np.arange(wide, dtype=np.float64),
-            hi=2.0 + np.arange(wide, dtype=np.float64),
-        ),
-        "p_16": HALF_16,
-        "seed_policy": SeedPolicy.SHARED,
-        "seed": 11,
-        "numerics": Numerics(tolerance=2.0**-20),
-    }
-    return Task(**(parts | changes))
-
-
-def contributors_task() -> Task:
-    """Return a task of classes and contributors, with a seed for every subset."""
-    return made_up_task(
-        data=Data(
-            source="prix-enchères.parquet",
-            digest=digest("table", "made up, too"),
-            target_column="classe",
-            contributor_column="propriétaire",
-            n_classes=3,
-            n_train=40,
-            n_test=9,
-            split_seed=2**63 - 1,
-            constant_columns=ConstantColumns.REFUSE,
-            scaling=Scaling.NONE,
-        ),
-        units=Units(kind=UnitKind.CONTRIBUTOR, n=7),
-        recipe=Logistic(l2=1.5, gradient_tolerance=2.0**-30),
-        targets=Targets(
-            kind=TargetKind.PROBABILITY,
-            rows=(8, 1, 3),
-            average=True,
-            lo=np.array([0.0]),
-            hi=np.array([1.0]),
-        ),
-        p_16=16384,
-        seed_policy=SeedPolicy.PER_SUBSET,
-        seed=0,
-    )
-
-
-def seed_of(name: str) -> Seed:
-    """Return a fixed seed for the vector called ``name``."""
-    return seed_from_integer(f"vectors: {name}", 0)
-
-
-# ------------------------------------------------------------------------------- the files
 
 
 def encodings() -> list[dict[str, Any]]:
@@ -219,6 +78,11 @@ def digests() -> list[dict[str, Any]]:
     cases: list[tuple[str, list[Any]]] = [
         ("task", []),
         ("draw", []),
+        ("draw", [b"\x00" * 32, 3, 1, 65535, True, "tilted"]),
+        ("game", ["made up", 3, np.array([-1.0]), np.array([1.5]), 16384, "per-subset", 0, 0.25]),
+        ("rounds", [[[10, 1, 0, True, "drawn"], [80, 1, 65535, True, "tilted"]], 0]),
+        ("terms", [0.05, 0.01, "pooled", "own", "moments", 6.0]),
+        ("terms", [0.05, 0.01, "every", "delegated", "crossfit", None]),
         ("draw", [b"\x00" * 32, 1, 1, 0, True]),
         ("table", [np.array([[0.5, 1.0]]), np.array([1], dtype=np.int64), 2, ["a", "b"], ["0", "1"], None]),
         ("factory", [b"def make(shape, n_outputs, widths): ...\n", "make"]),
@@ -243,7 +107,33 @@ def sampling() -> list[dict[str, Any]]:
         ("rare units", rare, Design(n_families=2, n_siblings=2, keep_16=9000, complements=False)),
         ("a seed for every subset", own_seeds, pairs(4)),
     ]
-    return [_draw_json(name, task, Draw(seed=seed_of(name), design=design)) for name, task, design in cases]
+    drawn = [_draw_json(name, task, Draw(seed=seed_of(name), design=design)) for name, task, design in cases]
+    return [*drawn, *_tilted_draws(), _every_subset()]
+
+
+def _tilted_draws() -> list[dict[str, Any]]:
+    """Return draws along a claim, with the claim's scores and what a base's draws must be below."""
+    lone = Design(n_families=24, n_siblings=1, keep_16=65535, complements=True, bases=Bases.TILTED)
+    kin = Design(n_families=12, n_siblings=2, keep_16=50000, complements=True, bases=Bases.TILTED)
+    steep = np.array([[3.0, -2.0, 1.0, 0.0, 0.5], [0.0, 0.0, 0.0, 0.0, 0.0], [1e50, -1e-50, 5e-324, 0.1, -1e50]])
+    cases = [("tilted pairs", lone, steep), ("tilted families", kin, (np.arange(14).reshape(2, 7) % 5 - 2.0) / 8)]
+    found = []
+    for name, design, scores in cases:
+        task = made_up_task(n_units=scores.shape[1], n_targets=len(scores))
+        tilts = Tilts(scores)
+        case = _draw_json(name, task, Draw(seed=seed_of(name), design=design, along=tilts))
+        thresholds = tilts.thresholds(np.arange(len(scores), dtype=np.int64)).tolist()
+        raw = scores.astype("<f8").tobytes().hex()
+        found.append(case | {"scores": scores.tolist(), "scores_bytes": raw, "thresholds": thresholds})
+    return found
+
+
+def _every_subset() -> dict[str, Any]:
+    """Return the draw that takes every subset, twice each; p is no part of it."""
+    task = made_up_task(n_units=3, seed_policy=SeedPolicy.PER_SUBSET, seed=0)
+    every = Design(n_families=8, n_siblings=2, keep_16=0, complements=False, bases=Bases.ALL)
+    case = _draw_json("every subset twice", task, Draw(seed=seed_of("every subset"), design=every))
+    return {key: value for key, value in case.items() if key != "p_16"}
 
 
 def _draw_json(name: str, task: Task, draw: Draw) -> dict[str, Any]:
@@ -255,7 +145,7 @@ def _draw_json(name: str, task: Task, draw: Draw) -> dict[str, Any]:
         "design": plain(draw.design),
         "draw_digest": draw.digest.hex(),
         "n_units": task.n_units,
-        "p_16": task.p_16,
+        "p_16": task.measure.p_16,
         "seed_policy": task.seed_policy.value,
         "shared_seed": task.seed,
         "subsets": ["".join("1" if unit else "0" for unit in subset) for subset in subsets.tolist()],
@@ -297,61 +187,6 @@ def training() -> list[dict[str, Any]]:
         }
         for seed, index, n, padding in cases
     ]
-
-
-def sgd_task() -> Task:
-    """Return a task of recipe sgd on images."""
-    task = contributors_task()
-    recipe = Sgd(
-        factory=Factory.CNN, factory_digest=b"", widths=(8, 16), image=(3, 6, 5), loss=Loss.SQUARED_HINGE,
-        optimiser=Optimiser.MOMENTUM, learning_rate=0.125, momentum=0.75, beta1=0.0, beta2=0.0, epsilon=0.0,
-        weight_decay=2.0**-10, schedule=Schedule.LINEAR, warmup_steps=3, epochs=4, batch_size=7,
-        precision=Precision.BF16, flips=True, crop_padding=2,
-    )  # fmt: skip
-    return replace(task, recipe=recipe, targets=replace(task.targets, kind=TargetKind.LOSS))
-
-
-def own_network_task() -> Task:
-    """Return a task of recipe sgd on a network of the user's own."""
-    recipe = Sgd(
-        factory=Factory.CUSTOM, factory_digest=digest_of_factory(b"made up", "make"), widths=(), image=(0, 0, 0),
-        loss=Loss.CROSS_ENTROPY, optimiser=Optimiser.ADAMW, learning_rate=0.001, momentum=0.0, beta1=0.9, beta2=0.999,
-        epsilon=1e-8, weight_decay=0.0, schedule=Schedule.COSINE, warmup_steps=0, epochs=1, batch_size=32,
-        precision=Precision.FP32, flips=False, crop_padding=0,
-    )  # fmt: skip
-    return replace(contributors_task(), recipe=recipe)
-
-
-def exact_task() -> Task:
-    """Return a task whose answers are held to the bit."""
-    task = sgd_task()
-    recipe = Sgd(
-        factory=Factory.MLP, factory_digest=b"", widths=(8, 16), image=(3, 6, 5), loss=Loss.SQUARED_HINGE,
-        optimiser=Optimiser.MOMENTUM, learning_rate=0.125, momentum=0.75, beta1=0.0, beta2=0.0, epsilon=0.0,
-        weight_decay=0.0, schedule=Schedule.CONSTANT, warmup_steps=0, epochs=4, batch_size=7, precision=Precision.FP32,
-        flips=False, crop_padding=0,
-    )  # fmt: skip
-    return replace(task, recipe=recipe, numerics=Exact(weight_bits=18, activation_bits=16, gradient_bits=21))
-
-
-def kernel_tasks() -> list[Task]:
-    """Return tasks of recipe kernel: without a network and with one."""
-    network = Network(factory=Factory.CNN, factory_digest=b"", widths=(4, 8), image=(3, 6, 5), seed=2**63 - 1)
-    recipes = [
-        Kernel(kernel=KernelKind.RBF, l2=0.25, gamma=0.125, network=None),
-        Kernel(kernel=KernelKind.NTK, l2=2.0, gamma=0.0, network=network),
-    ]
-    return [replace(made_up_task(), recipe=recipe) for recipe in recipes]
-
-
-def sklearn_task() -> Task:
-    """Return a task of recipe sklearn, its estimator within another."""
-    recipe = Sklearn(
-        estimator="Pipeline(steps=[('scale', StandardScaler()), ('trees', RandomForestClassifier(n_estimators=20))])",
-        version="1.9.1",
-        reading=Reading.LOG_PROBABILITY,
-    )
-    return replace(contributors_task(), recipe=recipe)
 
 
 def exact_trainings() -> list[dict[str, Any]]:
@@ -426,23 +261,6 @@ def claims() -> list[dict[str, Any]]:
     return [_claim_json(made_up_claim(task)) for task in (made_up_task(), contributors_task())]
 
 
-def made_up_claim(task: Task) -> ClaimCommitted:
-    """Return a claim of dyadic fractions, committed and signed."""
-    key, shape = SigningKey(PROVER_KEY), (task.n_targets, task.n_units)
-    claim = Claim(
-        task_digest=task.digest,
-        intercepts=np.arange(task.n_targets) / 4 - 1,
-        scores=(np.arange(task.n_targets * task.n_units) % 7 - 3).reshape(shape) / 8,
-    )
-    figures = Figures(relative_gap=0.005, odd_residual=0.0625, r2=0.9375, n_retrainings=4000)
-    root = MerkleTree(claim.leaves()).root
-    signature = key.sign(SignedClaim.digest_of(task.digest, root, figures, key.public))
-    signed = SignedClaim(
-        task_digest=task.digest, root=root, figures=figures, public_key=key.public, signature=signature
-    )
-    return ClaimCommitted(signed=signed, claim=claim)
-
-
 def _claim_json(committed: ClaimCommitted) -> dict[str, Any]:
     return {
         **plain(committed),
@@ -451,150 +269,6 @@ def _claim_json(committed: ClaimCommitted) -> dict[str, Any]:
         "private_key": PROVER_KEY.hex(),
         "signed_digest": committed.signed.digest.hex(),
         "digest": committed.digest.hex(),
-    }
-
-
-# ------------------------------------------------------------------------------- whole sessions
-
-
-class Recorder:
-    """Both parties of a session in one place, and what their transcript becomes."""
-
-    def __init__(self, task: Task) -> None:
-        self.task, self.committed = task, made_up_claim(task)
-        self.record = Transcript(task.digest)
-        self.steps: list[dict[str, Any]] = []
-        self.prover = ProverSession(
-            task=task,
-            claim=self.committed.claim,
-            signed=self.committed.signed,
-            key=SigningKey(PROVER_KEY),
-            max_evaluations=1000,
-        )
-
-    def verifier_says(self, message: Message, *, private: bool = False) -> None:
-        """Record what the verifier says; the prover hears it unless it is private, and answers."""
-        self._step(Entry(Sender.VERIFIER, message, private))
-        if private:
-            return
-        self._prover_hears(Received(message))
-
-    def prover_trains(self, outputs: np.ndarray) -> None:
-        """Let the prover commit to its outputs and send them."""
-        self._prover_hears(Trained(outputs))
-
-    def _prover_hears(self, event: Event) -> None:
-        for effect in self.prover.handle(event):
-            if isinstance(effect, Send):
-                self._step(Entry(Sender.PROVER, effect.message))
-
-    def _step(self, entry: Entry) -> None:
-        self.record.append(entry)
-        message = entry.message
-        step = {"sender": entry.sender.value, "private": entry.private, "type": type(message).__name__}
-        step["message"] = plain(message)
-        if isinstance(message, Challenge):
-            self.draw = message.draw
-        if isinstance(message, Answers):
-            leaves = list(answer_leaves(self.task, self.draw, message.outputs))
-            step["leaves"] = [leaf.hex() for leaf in leaves]
-            step["path_of_last_leaf"] = [node.hex() for node in MerkleTree(leaves).path(len(leaves) - 1)]
-        heads = {"digest": message.digest, "spoken": self.record.spoken, "head": self.record.head}
-        self.steps.append(step | {name: head.hex() for name, head in heads.items()})
-
-
-def sessions() -> list[dict[str, Any]]:
-    """Return whole sessions, their outputs made up: SPEC 6 and 7."""
-    return [_audited(), _crossfit(), _proved(), _aborted()]
-
-
-def _outputs(task: Task, n: int, salt: int) -> np.ndarray:
-    grid = np.arange(n)[:, None] * 7 + np.arange(task.n_targets)[None, :] * 3 + salt
-    return np.asarray((grid % 11 - 5) / 4)
-
-
-def _audited() -> dict[str, Any]:
-    """Two looks of families, every answer recheckable."""
-    look = families(n_families=3, n_siblings=2, rho=0.5, complements=True)
-    return _answered("audited, two looks", look, Method.FAMILIES)
-
-
-def _crossfit() -> dict[str, Any]:
-    """Rounds B and A; of B whole pairs are rechecked, A is the verifier's own."""
-    return _answered("cross-fit, rounds B and A", pairs(6), Method.CROSSFIT)
-
-
-def _answered(name: str, look: Design, method: Method) -> dict[str, Any]:
-    """The prover answers each round that the method lets it; the verifier's own words are private."""
-    task = made_up_task()
-    terms = Terms(
-        epsilon=0.05, delta=0.05, across=Across.MEAN, assurance=Assurance.AUDITED, looks=(look, look), n_checks=4,
-        method=method,
-    )  # fmt: skip
-    session, size = Recorder(task), terms.check_size(look)
-    session.verifier_says(Opening(version=1, nonce=bytes(range(16)), task_digest=task.digest))
-    for round_ in range(2):
-        challenge = Challenge(round=round_, draw=Draw(seed=seed_of(f"challenge {round_}"), design=look))
-        outputs = _outputs(task, look.n_evaluations, round_)
-        if not terms.is_answered(round_):
-            _trained_here(session, challenge, outputs)
-            continue
-        session.verifier_says(challenge)
-        session.prover_trains(outputs)
-        check_seed = seed_of(f"spot check {round_}")
-        members = choose(check_seed, look.n_evaluations // size, terms.n_checks)
-        chosen = (size * members[:, None] + np.arange(size)).ravel()
-        checked = Retrained(round=round_, check_seed=check_seed, evaluations=chosen, outputs=outputs[chosen])
-        session.verifier_says(checked, private=True)
-    session.verifier_says(Closing(outcome=Outcome.INCONCLUSIVE, reason="the outputs are made up"))
-    return _session_json(name, session, terms)
-
-
-def _trained_here(session: Recorder, challenge: Challenge, outputs: np.ndarray) -> None:
-    """The verifier trains a round itself and says nothing of it."""
-    session.verifier_says(challenge, private=True)
-    everything = np.arange(len(outputs), dtype=np.int64)
-    own = Retrained(round=challenge.round, check_seed=None, evaluations=everything, outputs=outputs)
-    session.verifier_says(own, private=True)
-
-
-def _proved() -> dict[str, Any]:
-    """The verifier retrains everything, so the prover hears only the opening and the closing."""
-    task = contributors_task()
-    look = families(n_families=2, n_siblings=2, rho=0.3, complements=False)
-    terms = Terms(epsilon=0.1, delta=0.01, across=Across.EVERY, assurance=Assurance.PROVED, looks=(look,), n_checks=0)
-    session = Recorder(task)
-    session.verifier_says(Opening(version=1, nonce=bytes(16), task_digest=task.digest))
-    challenge = Challenge(round=0, draw=Draw(seed=seed_of("own challenge"), design=look))
-    _trained_here(session, challenge, np.abs(_outputs(task, look.n_evaluations, 0)) / 2)
-    session.verifier_says(Closing(outcome=Outcome.REJECT, reason="the outputs are made up"))
-    return _session_json("proved, one look", session, terms)
-
-
-def _aborted() -> dict[str, Any]:
-    """The verifier leaves after the challenge."""
-    task, look = made_up_task(), pairs(2)
-    terms = Terms(epsilon=0.05, delta=0.05, across=Across.MEAN, assurance=Assurance.AUDITED, looks=(look,), n_checks=1)
-    session = Recorder(task)
-    session.verifier_says(Opening(version=1, nonce=bytes(range(16, 32)), task_digest=task.digest))
-    session.verifier_says(Challenge(round=0, draw=Draw(seed=seed_of("no answer"), design=look)))
-    session.verifier_says(Aborted(reason=Reason.FAILED, text="no answer in time: é\n\tgave up"))
-    return _session_json("aborted after the challenge", session, terms)
-
-
-def _session_json(name: str, session: Recorder, terms: Terms) -> dict[str, Any]:
-    signed = sign_transcript(session.task, terms, session.record, SigningKey(VERIFIER_KEY))
-    return {
-        "name": name,
-        "task": plain(session.task),
-        "first_head": Transcript(session.task.digest).head.hex(),
-        "entries": session.steps,
-        "terms": plain(terms),
-        "terms_digest": terms.digest.hex(),
-        "private_key": VERIFIER_KEY.hex(),
-        "public_key": signed.public_key.raw.hex(),
-        "signed_digest": signed.digest_of(terms, session.record.head).hex(),
-        "signature": signed.signature.hex(),
     }
 
 

@@ -11,6 +11,7 @@ canonical bytes of one of a known type.
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -121,14 +122,53 @@ def n_evaluations(design: Json) -> int:
     return design["n_families"] * design["n_siblings"] * (2 if design["complements"] else 1)
 
 
-def subset_of(seed: bytes, design: Json, n_units: int, p_16: int, evaluation: int) -> list[int]:
+UNIFORM_16 = 52429
+LAMBDAS = (1.0, 2.0)
+
+
+def tilted_thresholds(scores: list[float], tilt: float) -> list[int]:
+    """Return one target's thresholds, each operation a rounding to the nearest double."""
+    largest = max(abs(score) for score in scores) or 1.0
+    whole = [round(score / largest * 2**19) for score in scores]  # Python's round takes the even one of two as near
+    length = math.sqrt(float(max(sum(q * q for q in whole), 1)))
+    thresholds = []
+    for q in whole:
+        t = tilt * (q / length)
+        share = (1 + t / math.sqrt(1 + t * t)) / 2
+        thresholds.append(min(max(math.floor(65536 * share), 1), 65535))
+    return thresholds
+
+
+def base_thresholds(seed: bytes, n_units: int, family: int, scores: list[list[float]]) -> list[int]:
+    """Return what a tilted design's base draws must be below."""
+    choice = stream(seed, "tilt", family, 16)
+    kind, which = (int.from_bytes(choice[i : i + 2], "little") for i in (0, 2))
+    if kind < UNIFORM_16:
+        return [32768] * n_units
+    word = int.from_bytes(choice[8:], "little") // 2**11
+    target = math.floor(word * 2.0**-53 * len(scores))
+    return tilted_thresholds(scores[target], LAMBDAS[which * len(LAMBDAS) // 65536])
+
+
+def subset_of(
+    seed: bytes, design: Json, n_units: int, p_16: int, evaluation: int, scores: list[list[float]] | None = None
+) -> list[int]:
+    """Return which units are in; ``scores`` are the claim's, for tilted bases alone."""
     member, side = divmod(evaluation, 2) if design["complements"] else (evaluation, 0)
-    base = draws_16(seed, "base", member // design["n_siblings"], n_units)
+    family = member // design["n_siblings"]
+    if design["bases"] == "all":
+        return [family >> i & 1 for i in range(n_units)]
+    base, thresholds = draws_16(seed, "base", family, n_units), [p_16] * n_units
+    if design["bases"] == "tilted":
+        require(scores is not None and p_16 == 32768, "a tilted draw has a claim and p = 1/2")
+        thresholds = base_thresholds(seed, n_units, family, scores or [])
+    else:
+        same(design["bases"], "drawn", "bases")
     sibling = draws_16(seed, "sibling", member, 2 * n_units)
     units = []
     for i in range(n_units):
         kept = sibling[i] < design["keep_16"]
-        inside = (base[i] if kept else sibling[n_units + i]) < p_16
+        inside = base[i] < thresholds[i] if kept else sibling[n_units + i] < p_16
         units.append(int(inside) ^ side)
     return units
 
@@ -169,9 +209,13 @@ def training_draws(integer: int, index: int, n: int, padding: int) -> Json:
     }
 
 
-def draw_digest(seed: bytes, design: Json) -> bytes:
+def design_fields(design: Json) -> list[bytes]:
     sizes = [e_int(design[name]) for name in ("n_families", "n_siblings", "keep_16")]
-    return digest("draw", e_bytes(seed), *sizes, e_bool(design["complements"]))
+    return [*sizes, e_bool(design["complements"]), e_str(design["bases"])]
+
+
+def draw_digest(seed: bytes, design: Json) -> bytes:
+    return digest("draw", e_bytes(seed), *design_fields(design))
 
 
 def leaf_hash(leaf: bytes) -> bytes:
@@ -289,7 +333,7 @@ def task_digest(task: Json) -> bytes:
                 e_array("f", [n_targets], targets["hi"]),
             ]
         ),
-        e_int(task["p_16"]),
+        e_int(task["measure"]["p_16"]),
         e_str(task["seed_policy"]),
         e_int(task["seed"]),
         e_list(
@@ -340,7 +384,7 @@ def check_committed_claim(message: Json) -> bytes:
 def answer_leaves(task: Json, draw: Json, outputs: list[list[float]]) -> list[bytes]:
     seed, leaves = bytes.fromhex(draw["seed"]), []
     for e, row in enumerate(outputs):
-        units = subset_of(seed, draw["design"], task["units"]["n"], task["p_16"], e)
+        units = subset_of(seed, draw["design"], task["units"]["n"], task["measure"]["p_16"], e)
         own_seed = training_seed(seed, task["seed_policy"], task["seed"], e)
         numbers = e_array("f", [len(row)], row)
         leaves.append(e_list([e_str("answer leaf"), e_int(e), e_bytes(subset_digest(units)), e_int(own_seed), numbers]))
@@ -348,20 +392,20 @@ def answer_leaves(task: Json, draw: Json, outputs: list[list[float]]) -> list[by
 
 
 def terms_digest(terms: Json) -> bytes:
-    looks = [
-        e_list([*(e_int(d[name]) for name in ("n_families", "n_siblings", "keep_16")), e_bool(d["complements"])])
-        for d in terms["looks"]
-    ]
     return digest(
         "terms",
         e_float(terms["epsilon"]),
         e_float(terms["delta"]),
         e_str(terms["across"]),
-        e_str(terms["assurance"]),
-        e_list(looks),
-        e_int(terms["n_checks"]),
+        e_str(terms["answers"]),
         e_str(terms["method"]),
+        e_none() if terms["kurtosis"] is None else e_float(terms["kurtosis"]),
     )
+
+
+def rounds_digest(rounds: Json) -> bytes:
+    looks = [e_list(design_fields(design)) for design in rounds["looks"]]
+    return digest("rounds", e_list(looks), e_int(rounds["n_checks"]))
 
 
 def check_keys(private_key: str, public_key: str, signature: str, message: bytes) -> None:

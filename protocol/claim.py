@@ -23,6 +23,9 @@ MAX_MAGNITUDE = 1e50
 Certificates square mean squares; one that overflowed would leave NaN for a bound.
 """
 
+MOST_RETRAININGS = 2**32 - 1
+"""As many as the wire holds."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
@@ -45,8 +48,10 @@ class Figures:
             value = getattr(self, name)
             if not math.isfinite(value):
                 raise MalformedMessage(f"claim figures: expected a finite {name}, got {value}")
-        if self.relative_gap < 0 or self.odd_residual < 0 or self.r2 > 1 or self.n_retrainings < 0:
+        if self.relative_gap < 0 or self.odd_residual < 0 or self.r2 > 1:
             raise MalformedMessage("claim figures: expected gap and residual of at least 0 and R^2 of at most 1")
+        if not 0 <= self.n_retrainings <= MOST_RETRAININGS:
+            raise MalformedMessage(f"claim figures: expected 0 to {MOST_RETRAININGS} retrainings")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

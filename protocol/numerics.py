@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from protocol.encoding import Value
+from protocol.game.game import LARGEST
 from protocol.recipes import Factory, Loss, Optimiser, Precision, Recipe, Schedule, Sgd, require
 
 SIGNIFICANT_BITS = 53
@@ -50,8 +51,8 @@ class Numerics:
     profile = "tolerance"
 
     def __post_init__(self) -> None:
-        holds = math.isfinite(self.tolerance) and self.tolerance >= 0
-        require(holds, "numerics.tolerance", "a number of at least 0", self.tolerance)
+        holds = 0 <= self.tolerance <= LARGEST
+        require(holds, "numerics.tolerance", f"a number from 0 to {LARGEST:g}", self.tolerance)
 
     @property
     def fields(self) -> Value:

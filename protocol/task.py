@@ -19,20 +19,15 @@ import numpy as np
 from jaxtyping import Float64
 
 from protocol.encoding import DIGEST_BYTES, Digest, Value, canonical, digest
+from protocol.game import MAX_SEED, MAX_TARGETS, MAX_UNITS, Measure, SeedPolicy
+from protocol.game.game import RANGES, is_range
 from protocol.numerics import Exact, Numerics, Profile, check_exact, check_sums
 from protocol.recipes import Logistic, Recipe, Ridge, Sgd, require
 
 __all__ = [
-    "HALF_16", "MAX_SEED", "MAX_TARGETS", "MAX_UNITS", "ConstantColumns", "Data", "Exact", "Logistic", "Numerics",
+    "MAX_SEED", "MAX_TARGETS", "MAX_UNITS", "ConstantColumns", "Data", "Exact", "Logistic", "Numerics",
     "Recipe", "Ridge", "Scaling", "SeedPolicy", "Sgd", "TargetKind", "Targets", "Task", "UnitKind", "Units",
 ]  # fmt: skip
-
-HALF_16 = 1 << 15
-"""Inclusion threshold of p = 1/2; only there does a subset have a complement (THEORY 2)."""
-
-MAX_UNITS = 10_000_000
-MAX_TARGETS = 100_000
-MAX_SEED = 2**63
 
 
 class Scaling(enum.Enum):
@@ -87,13 +82,6 @@ class TargetKind(enum.Enum):
     def larger_is_worse(self) -> bool:
         """Whether a unit that raises the target does harm (THEORY 9: its worth changes sign)."""
         return self in (TargetKind.LOSS, TargetKind.SQUARED_ERROR)
-
-
-class SeedPolicy(enum.Enum):
-    """Whether all subsets share one training seed, or each evaluation has its own (THEORY 1)."""
-
-    SHARED = "shared"
-    PER_SUBSET = "per-subset"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,11 +164,10 @@ class Targets:
             require(bound.shape == (self.n,), key, f"{self.n} numbers, one per target", f"{bound.size}")
             require(bool(np.isfinite(bound).all()), key, "finite numbers", "NaN or infinity")
             bound.setflags(write=False)
-        wrong = np.flatnonzero(~(self.lo < self.hi))
-        if wrong.size:
-            t = wrong[0]
+        for fits, wanted in ((self.lo < self.hi, "lo < hi"), (is_range(self.lo, self.hi), f"bounds {RANGES}")):
+            t = int(np.argmin(fits))
             got = f"lo = {self.lo[t]}, hi = {self.hi[t]} at target {t}"
-            require(self.lo[t] < self.hi[t], "targets.lo", "lo < hi for every target", got)
+            require(bool(fits[t]), "targets.lo", f"{wanted} for every target", got)
 
     @property
     def n(self) -> int:
@@ -207,7 +194,9 @@ class Targets:
 class Task:
     """The statement: on these data, with this recipe, what do the units matter to these targets?
 
-    p_16 : a unit is in when a 16-bit draw is below it; p = p_16 / 65536.
+    A task is a ``Game``: training the recipe on a subset is the function that is attributed.
+
+    measure : the law of random subsets.
     seed : the training seed under ``SeedPolicy.SHARED``; unused and 0 otherwise.
     """
 
@@ -215,13 +204,14 @@ class Task:
     units: Units
     recipe: Recipe
     targets: Targets
-    p_16: int
+    measure: Measure
     seed_policy: SeedPolicy
     seed: int
     numerics: Profile
 
     def __post_init__(self) -> None:
-        require(0 < self.p_16 < 1 << 16, "sampling.p", "a probability strictly between 0 and 1", self.p)
+        p = self.measure.p
+        require(0 < self.measure.p_16 < 1 << 16, "sampling.p", "a probability strictly between 0 and 1", p)
         require(0 <= self.seed < MAX_SEED, "sampling.seed", "an integer from 0 to 2^63 - 1", self.seed)
         if self.seed_policy is SeedPolicy.PER_SUBSET:
             require(self.seed == 0, "sampling.seed", "0 when every subset has a seed of its own", self.seed)
@@ -270,16 +260,6 @@ class Task:
         )
 
     @property
-    def p(self) -> float:
-        """Probability that a unit is in a subset."""
-        return self.p_16 / (1 << 16)
-
-    @property
-    def has_complements(self) -> bool:
-        """Whether the complement of a subset is distributed like a subset: p = 1/2 (THEORY 2)."""
-        return self.p_16 == HALF_16
-
-    @property
     def n_units(self) -> int:
         """N."""
         return self.units.n
@@ -289,11 +269,31 @@ class Task:
         """T."""
         return self.targets.n
 
+    @property
+    def lo(self) -> Float64[np.ndarray, " t"]:
+        """Lower ends of the targets' ranges, shape (T,)."""
+        return self.targets.lo
+
+    @property
+    def hi(self) -> Float64[np.ndarray, " t"]:
+        """Upper ends of the targets' ranges, shape (T,)."""
+        return self.targets.hi
+
+    @property
+    def width(self) -> Float64[np.ndarray, " t"]:
+        """hi - lo, shape (T,), in the target's unit."""
+        return self.targets.width
+
+    @property
+    def tolerance(self) -> float:
+        """By how much two honest trainings of one subset may differ, in the targets' unit."""
+        return self.numerics.tolerance
+
     @cached_property
     def digest(self) -> Digest:
         """Name of the task: two tasks with one digest are the same statement."""
         return digest(
-            "task", self.data.fields, self.units.fields, self.recipe.fields, self.targets.fields, self.p_16,
+            "task", self.data.fields, self.units.fields, self.recipe.fields, self.targets.fields, self.measure.p_16,
             self.seed_policy.value, self.seed, self.numerics.fields,
         )  # fmt: skip
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from protocol.encoding import DIGEST_BYTES, Digest
 from protocol.errors import TaskFileError
+from protocol.game import Measure
 from protocol.numerics import Exact, Numerics, Profile
 from protocol.recipefile import SECTIONS, RecipeSection, recipe_lines, recipe_of
 from protocol.task import (
@@ -179,7 +180,7 @@ def render(task: Task) -> str:
         "",
         "[sampling]",
         "# Each unit is in a subset with probability p, held as round(65536 p) / 65536.",
-        f"p = {number(task.p)}",
+        f"p = {number(task.measure.p)}",
         '# "shared": every training uses seed. "per-subset": each has a fresh seed of its own, and seed is 0.',
         f'seed_policy = "{task.seed_policy.value}"',
         f"seed = {task.seed}",
@@ -241,7 +242,7 @@ def _task(file: _File) -> Task:
             lo=_spread(targets.lo, n_targets),
             hi=_spread(targets.hi, n_targets),
         ),
-        p_16=_p_16(sampling.p),
+        measure=Measure(p_16=_p_16(sampling.p)),
         seed_policy=SeedPolicy(sampling.seed_policy),
         seed=sampling.seed,
         numerics=_numerics(file.numerics),

@@ -18,33 +18,21 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Float64
 from scipy.optimize import brentq
-from scipy.special import betaincinv, gammaln
+from scipy.special import betaincinv, gammaincinv, gammaln
 
-BET = 0.9
-"""Largest bet, as a share of what cannot lose everything."""
+from protocol.certificate import betting
+
+BET = betting.BET
 _PRECISION = 1e-9  # of a mean in [0, 1]; what is returned is beyond the root, never short of it
 
 
-def betting_upper(values: Float64[np.ndarray, " m"], alpha: float) -> float:
-    """Return u with P(E[X] > u) <= alpha for m independent X in [0, 1] with one mean.
+def betting_upper(values: Float64[np.ndarray, " m"], alpha: float, *, guess: float = 0.5) -> float:
+    """Return u with P(E[X] > u) <= alpha for m independent X in [0, 1] with one mean (``betting``).
 
-    The capital prod_j (1 - lambda_j (X_j - mu)) of bets against a mean as large as mu is a
-    non-negative martingale when mu is the mean, so it exceeds 1/alpha with probability at most
-    alpha (Ville); u is where it does. Bets are predictable: lambda_j depends on X_1 .. X_{j-1}
-    alone, but for the cap BET / (1 - mu), under which the capital rises with mu
-    (Waudby-Smith and Ramdas 2024, J. R. Stat. Soc. B 86, 1, section 4). A third of the capital goes
-    to each of three guesses at how small a variance may be: their mean is a martingale, too.
+    guess : at the mean, fixed before the values were drawn. A bad one costs width, never the level.
     """
-    values = np.clip(np.asarray(values, dtype=np.float64), 0.0, 1.0)
-    m, goal = len(values), -np.log(alpha)
-    strategies = [_bets(values, alpha, prior) for prior in (0.25, 0.25 / np.sqrt(m), 0.25 / m)]
-
-    def log_capital(mu: float) -> float:
-        cap = BET / max(1 - mu, 1e-12)
-        logs = [float(np.log1p(-np.minimum(bets, cap) * (values - mu)).sum()) for bets in strategies]
-        return float(np.logaddexp.reduce(logs) - np.log(len(logs)))
-
-    return _crossing(lambda mu: log_capital(mu) - goal, float(values.mean()))
+    column = np.asarray(values, dtype=np.float64)[:, None]
+    return float(betting.betting_upper(column, alpha, horizon=max(len(values), 1), guess=guess)[0])
 
 
 def betting_upper_despite_lies(
@@ -77,6 +65,30 @@ def betting_upper_despite_lies(
     return _crossing(lambda mu: least_log_capital(mu) - goal, float(values.mean()))
 
 
+def best_bet(alpha: float, m: int, *, spread: float, n_false: int, move: float) -> tuple[float, float]:
+    """Return the ``bet`` for :func:`betting_upper_despite_lies` that should serve best, and by how much its bound is
+    then expected to exceed the mean, beside n_false * move / m.
+
+    It minimises (L + n_false (-ln(1 - bet move) - bet move)) / (m bet) + bet spread / 2 for values near 1/2.
+
+    spread : a guess at the values' second moment about their mean. move : likewise, how far a false value is moved.
+    """
+    bets = np.geomspace(1e-4, 2 * BET, 256)
+    moved = min(move, 0.5) * bets
+    losses = -np.log(alpha) + n_false * (-np.log1p(-moved) - moved)
+    excesses = losses / (m * bets) + bets * spread / 2
+    best = int(np.argmin(excesses))
+    return float(bets[best]), float(excesses[best])
+
+
+def norm_quantile(rank: float, share: float) -> float:
+    """Return below what a Gaussian vector's norm over its root mean square lies with probability ``share``, roughly.
+
+    For guesses only. Its squared norm is taken as chi-square with ``rank`` degrees of freedom over their number.
+    """
+    return float(np.sqrt(2 * gammaincinv(rank / 2, share) / rank))
+
+
 def _crossing(rising: Callable[[float], float], low: float) -> float:
     """Return a point from ``low`` on where ``rising`` has reached 0, at most 2e-9 too far; 1 where it does not by 1."""
     if rising(1.0) < 0:
@@ -86,20 +98,9 @@ def _crossing(rising: Callable[[float], float], low: float) -> float:
     return min(float(brentq(rising, low, 1.0, xtol=_PRECISION)) + 2 * _PRECISION, 1.0)
 
 
-def betting_lower(values: Float64[np.ndarray, " m"], alpha: float) -> float:
+def betting_lower(values: Float64[np.ndarray, " m"], alpha: float, *, guess: float = 0.5) -> float:
     """Return l with P(E[X] < l) <= alpha; :func:`betting_upper` of 1 - X."""
-    return 1.0 - betting_upper(1.0 - np.asarray(values), alpha)
-
-
-def _bets(values: Float64[np.ndarray, " m"], alpha: float, prior: float) -> Float64[np.ndarray, " m"]:
-    """sqrt(2 log(1/alpha) / (m s^2)), s^2 the variance of what came before and of one X of variance ``prior``."""
-    m = len(values)
-    counts = np.arange(1, m + 1)
-    means = (0.5 + np.cumsum(values)) / (counts + 1)
-    squares = (values - np.concatenate([[0.5], means[:-1]])) ** 2
-    before = np.concatenate([[0.0, 0.0], np.cumsum(squares[1:])[:-1]])[:m]  # the first tells nothing of the spread
-    spread = (prior + before) / counts
-    return np.asarray(np.sqrt(-2 * np.log(alpha) / (m * np.maximum(spread, 1e-300))))
+    return 1.0 - betting_upper(1.0 - np.asarray(values), alpha, guess=1.0 - guess)
 
 
 def sub_gaussian_variance(p: float) -> float:
@@ -114,6 +115,7 @@ ORDERS = np.arange(1, 41)
 
 _LAMBDAS = np.linspace(0.005, 0.495, 99)
 _EXACT_ORDERS = 8  # of cumulants by recursion, which loses digits beyond
+_SIGNED_ORDERS = 5  # q up to which products of cumulants below 0 may be left out; see _bell_moments
 
 Moments: TypeAlias = Float64[np.ndarray, " q"]
 
@@ -122,8 +124,8 @@ Moments: TypeAlias = Float64[np.ndarray, " q"]
 def moments(p: float) -> Moments:
     """Return bounds on E a^(2q) for q in ORDERS, whatever V is.
 
-    (2q - 1)!!, those of a Gaussian, at p = 1/2. Elsewhere the smaller of two: Bell's polynomials of
-    the absolute cumulants of one character, and q! inf_lambda (K/lambda)^q (1 - 2 lambda)^(-1/2).
+    (2q - 1)!!, those of a Gaussian, at p = 1/2. Elsewhere the smaller of two: Bell's polynomials in
+    the cumulants of one character, and q! inf_lambda (K/lambda)^q (1 - 2 lambda)^(-1/2).
     """
     gaussian = _gaussian_moments()
     if abs(p - 0.5) < 1e-6:
@@ -152,10 +154,16 @@ def _gaussian_moments() -> Moments:
 
 
 def _bell_moments(p: float) -> Moments:
-    """E <v, phi>^(2q), largest over unit v: its n-th cumulant is that of phi times sum v_i^n, at most 1 from n = 2 on.
+    """Return bounds on E <v, phi>^(2q) for q up to _EXACT_ORDERS, over all unit vectors v (THEORY 5.3, (i)).
 
-    A moment is a sum over partitions of products of cumulants; those below 0 are left out. Of odd n, where sum v_i^n
-    may have either sign, the absolute value is taken.
+    The n-th cumulant of <v, phi> is kappa_n s_n with s_n = sum v_i^n, where |s_n| <= 1 for n >= 2, s_n >= 0 for even n,
+    and kappa_1 = 0. A moment is a sum over partitions of products of these. Taking every |kappa_n| bounds it at any q.
+
+    Up to q = 5 a product whose kappas of even order multiply to less than 0 may be left out. It can only be positive
+    if its s_n multiply to less than 0. Then some odd n occurs an odd number of times; so does another, because the
+    orders add up to 2q; both are at least 3, so they add up to at least 8. Of 2q <= 10 at most 2 is left, which is
+    kappa_2 = 1: such a product has no negative kappa of even order, and is kept. At q = 6 this ends with 3 + 5 + 4:
+    kappa_4 < 0 at p = 0.3, and kappa_3 kappa_5 kappa_4 s_3 s_5 s_4 may be positive.
     """
     n = 2 * _EXACT_ORDERS
     orders = np.arange(1, n + 1)
@@ -164,8 +172,10 @@ def _bell_moments(p: float) -> Moments:
     cumulants = np.zeros(n)
     for i in range(n):  # raw moment i = sum over j of C(i, j) cumulant_j raw_(i-1-j), the last with raw_0 = 1
         cumulants[i] = raw[i] - sum(comb(i, j) * cumulants[j] * raw[i - j - 1] for j in range(i))
+    found = _positive_part(np.abs(cumulants))[1::2]
     cumulants[::2] = np.abs(cumulants[::2])  # of orders 1, 3, 5, ...
-    return _positive_part(cumulants)[1::2]
+    found[:_SIGNED_ORDERS] = _positive_part(cumulants)[1 : 2 * _SIGNED_ORDERS : 2]
+    return found
 
 
 def _positive_part(cumulants: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:

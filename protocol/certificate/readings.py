@@ -10,17 +10,16 @@ Letters: B families, s siblings, T targets, N units; theta the claim's scores.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
-from protocol import harmonic
 from protocol.claim import Claim
 from protocol.errors import InternalError, MalformedMessage
-from protocol.sampling import Draw
-from protocol.task import Task
+from protocol.game import Game, harmonic
+from protocol.game.sampling import Draw
 
 _CHUNK_CELLS = 1 << 24  # of the mask held as float64 at once; does not affect outputs
 
@@ -65,16 +64,16 @@ class Readings:
         return int(self.output.shape[2])
 
 
-def check_shapes(task: Task, claim: Claim) -> None:
-    """Raise :class:`MalformedMessage` unless ``claim`` is one of ``task``, with a score for every unit and target."""
-    expected, got = (task.n_targets, task.n_units), claim.scores.shape
+def check_shapes(game: Game, claim: Claim) -> None:
+    """Raise :class:`MalformedMessage` unless ``claim`` is one of ``game``, with a score for every unit and target."""
+    expected, got = (game.n_targets, game.n_units), claim.scores.shape
     if got != expected:
         raise MalformedMessage(f"claim: expected scores of shape {expected} (targets, units), got {got}")
-    if claim.task_digest != task.digest:
+    if claim.task_digest != game.digest:
         raise MalformedMessage("claim: expected one for the task of this session, got one for another task")
 
 
-def read(task: Task, claim: Claim, draw: Draw, outputs: Float64[np.ndarray, "m t"]) -> Readings:
+def read(game: Game, claim: Claim, draw: Draw, outputs: Float64[np.ndarray, "m t"]) -> Readings:
     """Return the readings of all evaluations of ``draw``, given their outputs in evaluation order.
 
     Parameters
@@ -82,37 +81,47 @@ def read(task: Task, claim: Claim, draw: Draw, outputs: Float64[np.ndarray, "m t
     outputs : shape (m, T) with m = ``draw.n_evaluations``, clipped into the targets' ranges.
     """
     design = draw.design
-    if outputs.shape != (draw.n_evaluations, task.n_targets):
-        raise InternalError(f"expected outputs of shape {(draw.n_evaluations, task.n_targets)}, got {outputs.shape}")
-    members = outputs.reshape(-1, design.n_sides, task.n_targets)
-    linear = linear_part(task, claim, draw)
-    if task.has_complements:
+    if outputs.shape != (draw.n_evaluations, game.n_targets):
+        raise InternalError(f"expected outputs of shape {(draw.n_evaluations, game.n_targets)}, got {outputs.shape}")
+    members = outputs.reshape(-1, design.n_sides, game.n_targets)
+    linear = linear_part(game, claim, draw)
+    if game.measure.has_complements:
         ours, even = (members[:, 0] - members[:, 1]) / 2, (members[:, 0] + members[:, 1]) / 2
     else:
         ours, even = members[:, 0], None
-    shape = (design.n_families, design.n_siblings, task.n_targets)
+    shape = (design.n_families, design.n_siblings, game.n_targets)
     return Readings(
         output=ours.reshape(shape),
         linear=linear.reshape(shape),
         even=None if even is None else even.reshape(shape),
-        claim_mean=claim.intercepts + task.p * claim.scores.sum(axis=1),
-        claim_variance=harmonic.linear_variance(claim.scores, task.p),
+        claim_mean=claim.intercepts + game.measure.p * claim.scores.sum(axis=1),
+        claim_variance=harmonic.linear_variance(claim.scores, game.measure.p),
         rho=design.rho,
-        p=task.p,
+        p=game.measure.p,
     )
 
 
-def linear_part(task: Task, claim: Claim, draw: Draw) -> Float64[np.ndarray, "k t"]:
+def linear_part(game: Game, claim: Claim, draw: Draw) -> Float64[np.ndarray, "k t"]:
     """Return sum_i theta_i (x_i - p) for every subset of ``draw``, complements left out; shape (B s, T)."""
     n_sides = draw.design.n_sides
     n = draw.n_evaluations // n_sides
-    out = np.empty((n, task.n_targets))
-    step = max(1, _CHUNK_CELLS // task.n_units)
+    out = np.empty((n, game.n_targets))
+    step = max(1, _CHUNK_CELLS // game.n_units)
     for start in range(0, n, step):
         members = np.arange(start, min(start + step, n), dtype=np.int64)
-        subsets = draw.subsets(task, members * n_sides)
-        out[start : start + step] = (subsets - task.p) @ claim.scores.T
+        subsets = draw.subsets(game, members * n_sides)
+        out[start : start + step] = (subsets - game.measure.p) @ claim.scores.T
     return out
+
+
+def chosen(readings: Readings, families: Int64[np.ndarray, " k"]) -> Readings:
+    """Return the readings of these families alone."""
+    return replace(
+        readings,
+        output=readings.output[families],
+        linear=readings.linear[families],
+        even=None if readings.even is None else readings.even[families],
+    )
 
 
 def joined(parts: Sequence[Readings]) -> Readings:

@@ -2,5 +2,5 @@
 
 messages    what is said            effects   what a session asks of its shell, and is told
 machine     in what order           prover, verifier   the two roles
-transcript  the record              verdict   the conclusion
+transcript  the record              verdict, reasons   the conclusion, and why
 """

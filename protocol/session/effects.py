@@ -13,7 +13,11 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from protocol.sampling import Draw
+from protocol.certificate.method import Certificate
+from protocol.certificate.planning import Seen
+from protocol.certificate.terms import Rounds
+from protocol.claim import Claim, Figures
+from protocol.game.sampling import Draw
 from protocol.session.messages import Message
 from protocol.session.verdict import Verdict
 
@@ -33,6 +37,20 @@ class DrawEntropy:
 
 
 @dataclass(frozen=True, eq=False)
+class ChooseRounds:
+    """Effect: choose the rounds, and give me :class:`Chosen`. Verifier only, and only once the claim is checked.
+
+    claim, figures : the prover's, for expectation only. seen : what the verifier's own pilot says, once it is in.
+    n_drawn : rounds drawn already, which the next choice keeps.
+    """
+
+    claim: Claim
+    figures: Figures
+    seen: Seen | None
+    n_drawn: int
+
+
+@dataclass(frozen=True, eq=False)
 class Train:
     """Effect: train on these evaluations of the draw, and give me :class:`Trained`.
 
@@ -44,6 +62,17 @@ class Train:
     evaluations: Int64[np.ndarray, " k"]
 
 
+@dataclass(frozen=True, eq=False)
+class OfferStop:
+    """Effect: the bounds decide, and rounds are left; say whether to stop here, as :class:`Settled`.
+
+    Every certificate holds at all of its looks at once, so going on is the verifier's own choice: to narrow what else
+    the rounds are for, such as payouts.
+    """
+
+    certificate: Certificate
+
+
 @dataclass(frozen=True)
 class Finish:
     """Effect: the session is over, with this verdict (verifier) or with none (prover)."""
@@ -51,7 +80,7 @@ class Finish:
     verdict: Verdict | None
 
 
-Effect: TypeAlias = Send | DrawEntropy | Train | Finish
+Effect: TypeAlias = Send | DrawEntropy | ChooseRounds | Train | OfferStop | Finish
 
 
 @dataclass(frozen=True)
@@ -68,6 +97,20 @@ class Drawn:
     entropy: bytes
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """Event: the rounds that were asked for."""
+
+    rounds: Rounds
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Event: whether to stop, where :class:`OfferStop` asked."""
+
+    stop: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Trained:
     """Event: outputs of the evaluations asked for, clipped; shape (k, T), in their order."""
@@ -82,4 +125,4 @@ class Lost:
     reason: str
 
 
-Event: TypeAlias = Received | Drawn | Trained | Lost
+Event: TypeAlias = Received | Drawn | Chosen | Trained | Settled | Lost

@@ -2,14 +2,14 @@
 
 Soundness rests on two facts that can be read off the table:
 
-- ``CHALLENGED`` and ``SELF_CHALLENGED`` are reached only from ``COMMITTED`` or after a checked
-  round, so no challenge exists before a signed claim is in;
+- ``CHALLENGED`` and ``SELF_CHALLENGED`` are reached only after ``COMMITTED`` or a checked round,
+  so no challenge exists before a signed claim is in; the choice of rounds stands between the two;
 - when the prover answers, ``Retrained`` is taken only in ``ANSWERED``, so no spot check is drawn
   before the answers are committed.
 
 Both parties step the same machine, with what they send and with what they receive. A prover
-never sees ``Retrained``, so for it a round ends at ``ANSWERED``: the rows marked "unseen" let
-the next challenge or the closing follow from there.
+never sees ``RoundsChosen`` and ``Retrained``, so for it a round begins at ``COMMITTED`` and ends at
+``ANSWERED``: the rows marked "unseen" let the next challenge or the closing follow from there.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from protocol.session.messages import (
     Message,
     Opening,
     Retrained,
+    RoundsChosen,
     Sender,
 )
 
@@ -37,6 +38,7 @@ class State(enum.Enum):
     START = "start"
     OPENED = "opened"
     COMMITTED = "committed"
+    PLANNED = "planned"
     CHALLENGED = "challenged"
     SELF_CHALLENGED = "self-challenged"
     ANSWERED = "answered"
@@ -50,6 +52,7 @@ class Kind(enum.Enum):
 
     OPENING = "opening"
     CLAIM_COMMITTED = "claim-committed"
+    ROUNDS_CHOSEN = "rounds-chosen"
     CHALLENGE = "challenge"
     OWN_CHALLENGE = "own-challenge"
     ANSWERS = "answers"
@@ -61,6 +64,7 @@ class Kind(enum.Enum):
 _KIND_OF = {
     Opening: Kind.OPENING,
     ClaimCommitted: Kind.CLAIM_COMMITTED,
+    RoundsChosen: Kind.ROUNDS_CHOSEN,
     Challenge: Kind.CHALLENGE,
     Answers: Kind.ANSWERS,
     Retrained: Kind.RETRAINED,
@@ -73,18 +77,23 @@ _V, _P = Sender.VERIFIER, Sender.PROVER
 TABLE: dict[tuple[State, Sender, Kind], State] = {
     (State.START, _V, Kind.OPENING): State.OPENED,
     (State.OPENED, _P, Kind.CLAIM_COMMITTED): State.COMMITTED,
-    # Audited: the prover answers, then the verifier draws what to recheck.
-    (State.COMMITTED, _V, Kind.CHALLENGE): State.CHALLENGED,
+    # The verifier chooses its rounds only now that a claim is in, and may choose later ones anew.
+    (State.COMMITTED, _V, Kind.ROUNDS_CHOSEN): State.PLANNED,
+    (State.CHECKED, _V, Kind.ROUNDS_CHOSEN): State.PLANNED,
+    # A round that the prover answers: then the verifier draws what to recheck.
+    (State.PLANNED, _V, Kind.CHALLENGE): State.CHALLENGED,
+    (State.COMMITTED, _V, Kind.CHALLENGE): State.CHALLENGED,  # unseen
     (State.CHALLENGED, _P, Kind.ANSWERS): State.ANSWERED,
     (State.ANSWERED, _V, Kind.RETRAINED): State.CHECKED,
     (State.CHECKED, _V, Kind.CHALLENGE): State.CHALLENGED,
     (State.ANSWERED, _V, Kind.CHALLENGE): State.CHALLENGED,  # unseen
-    # Proved: the verifier answers its own challenge and sends nothing.
-    (State.COMMITTED, _V, Kind.OWN_CHALLENGE): State.SELF_CHALLENGED,
+    # A round of the verifier's own: it answers its own challenge and sends nothing.
+    (State.PLANNED, _V, Kind.OWN_CHALLENGE): State.SELF_CHALLENGED,
     (State.SELF_CHALLENGED, _V, Kind.RETRAINED): State.CHECKED,
     (State.CHECKED, _V, Kind.OWN_CHALLENGE): State.SELF_CHALLENGED,
     # The verifier may close whenever a claim is in, except while the prover owes answers.
-    (State.COMMITTED, _V, Kind.CLOSING): State.CLOSED,
+    (State.COMMITTED, _V, Kind.CLOSING): State.CLOSED,  # unseen
+    (State.PLANNED, _V, Kind.CLOSING): State.CLOSED,
     (State.ANSWERED, _V, Kind.CLOSING): State.CLOSED,
     (State.CHECKED, _V, Kind.CLOSING): State.CLOSED,
 }

@@ -15,12 +15,14 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from protocol.certificate.readings import check_shapes
+from protocol.certificate.terms import Rounds
 from protocol.claim import Claim, Figures
 from protocol.commitments import MerkleTree, PublicKey
 from protocol.encoding import Digest, Seed, canonical, checked_digest, digest
 from protocol.errors import MalformedMessage, Reason
-from protocol.sampling import Draw, subset_digests
-from protocol.task import Task
+from protocol.game import Game
+from protocol.game.sampling import Draw, subset_digests
 
 PROTOCOL_VERSION = 1
 NONCE_BYTES = 16
@@ -95,9 +97,26 @@ class ClaimCommitted:
     signed: SignedClaim
     claim: Claim
 
+    def check(self, game: Game) -> None:
+        """Raise :class:`PeerError` unless the claim is about ``game``, whole and signed (SPEC 8, V3 to V5)."""
+        check_shapes(game, self.claim)  # V3
+        self.signed.check_signature()  # V4
+        self.signed.check_covers(self.claim)  # V5
+
     @property
     def digest(self) -> Digest:
         return digest("claim committed", self.signed.digest, self.signed.signature)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundsChosen:
+    """The rounds that the verifier chose, once the claim was in; recorded, never sent."""
+
+    rounds: Rounds
+
+    @property
+    def digest(self) -> Digest:
+        return self.rounds.digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,17 +230,17 @@ class Aborted:
         return digest("aborted", self.reason.value, self.text)
 
 
-Message: TypeAlias = Opening | ClaimCommitted | Challenge | Answers | Retrained | Closing | Aborted
+Message: TypeAlias = Opening | ClaimCommitted | RoundsChosen | Challenge | Answers | Retrained | Closing | Aborted
 
 
-def answer_leaves(task: Task, draw: Draw, outputs: Float64[np.ndarray, "m t"]) -> Iterator[bytes]:
+def answer_leaves(game: Game, draw: Draw, outputs: Float64[np.ndarray, "m t"]) -> Iterator[bytes]:
     """Yield one leaf an evaluation: its number, its subset's digest, its training seed, its outputs.
 
     Subsets and seeds are re-derived, so a verifier rebuilds the leaves from the outputs alone.
     """
     for start in range(0, len(outputs), 1024):
         evaluations = np.arange(start, min(start + 1024, len(outputs)), dtype=np.int64)
-        names = subset_digests(draw.subsets(task, evaluations))
-        seeds = draw.training_seeds(task, evaluations)
+        names = subset_digests(draw.subsets(game, evaluations))
+        seeds = draw.training_seeds(game, evaluations)
         for e, name, seed in zip(evaluations.tolist(), names, seeds.tolist(), strict=True):
             yield canonical(["answer leaf", e, name, seed, outputs[e]])

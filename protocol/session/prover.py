@@ -10,7 +10,8 @@ import numpy as np
 
 from protocol.claim import Claim
 from protocol.commitments import MerkleTree, SigningKey
-from protocol.errors import InternalError, OutOfOrder, Reason, Refused, TrainingError
+from protocol.errors import InternalError, MalformedMessage, OutOfOrder, Reason, Refused, TrainingError
+from protocol.game.sampling import Bases
 from protocol.session.effects import Effect, Event, Finish, Lost, Received, Send, Train, Trained
 from protocol.session.machine import Machine, State
 from protocol.session.messages import (
@@ -21,6 +22,7 @@ from protocol.session.messages import (
     Closing,
     Opening,
     Retrained,
+    RoundsChosen,
     Sender,
     SignedClaim,
     answer_leaves,
@@ -69,8 +71,9 @@ class ProverSession:
             case Received(message=Closing() | Aborted() as last):
                 self._take(last)
                 return [Finish(None)]
-            case Received(message=Retrained()):  # has a row in the table, for the verifier's own record
-                raise OutOfOrder("expected what a verifier sends, got what it retrained, which it keeps to itself")
+            case Received(message=(RoundsChosen() | Retrained()) as kept):
+                # The table takes these two, for the verifier's own record.
+                raise OutOfOrder(f"expected what a verifier sends, got {type(kept).__name__}, which it keeps to itself")
             case Received(message=other):
                 self._machine.step(Sender.VERIFIER, other)  # raises: no row of the table takes it
                 raise InternalError(f"the state table let the verifier send {type(other).__name__}")
@@ -94,13 +97,16 @@ class ProverSession:
     def _take_challenge(self, challenge: Challenge) -> list[Effect]:
         design = challenge.draw.design
         design.check_fits(self._task)  # P3
+        if design.bases is not Bases.DRAWN:
+            raise MalformedMessage("design: expected drawn bases, since others are for rounds of the verifier's own")
         total = design.n_evaluations + sum(c.draw.n_evaluations for c in self._challenges)
         if total > self._max_evaluations:  # P4
             raise Refused(
                 f"expected at most {self._max_evaluations} retrainings in a session, got {total}", Reason.TOO_LARGE
             )
-        if challenge.round != len(self._challenges):  # P5
-            raise Refused(f"expected round {len(self._challenges)}, got round {challenge.round}", Reason.OUT_OF_ORDER)
+        least = self._challenges[-1].round + 1 if self._challenges else 0
+        if challenge.round < least:  # P5: rounds of the verifier's own may lie between
+            raise Refused(f"expected round {least} or a later one, got round {challenge.round}", Reason.OUT_OF_ORDER)
         self._take(challenge)
         self._challenges.append(challenge)
         everything = np.arange(challenge.draw.n_evaluations, dtype=np.int64)

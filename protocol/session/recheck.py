@@ -14,10 +14,25 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float64
 
-from protocol.errors import MalformedMessage
-from protocol.sampling import Draw
-from protocol.session.effects import DrawEntropy, Drawn, Effect, Event, Finish, Lost, Received, Send, Train, Trained
-from protocol.session.messages import Aborted, Challenge, Opening, Retrained, Sender
+from protocol.errors import ArgumentError, MalformedMessage
+from protocol.game.sampling import Draw
+from protocol.session.effects import (
+    ChooseRounds,
+    Chosen,
+    DrawEntropy,
+    Drawn,
+    Effect,
+    Event,
+    Finish,
+    Lost,
+    OfferStop,
+    Received,
+    Send,
+    Settled,
+    Train,
+    Trained,
+)
+from protocol.session.messages import Aborted, Challenge, Closing, Opening, Retrained, RoundsChosen, Sender
 from protocol.session.transcript import Entry, SignedTranscript
 from protocol.session.verdict import Verdict
 from protocol.session.verifier import VerifierSession
@@ -43,7 +58,14 @@ def recheck(filed: SignedTranscript, retrain: Retrain | None = None) -> Verdict:
         outputs are not what ``retrain`` finds.
     """
     filed.check_signature()
-    session = VerifierSession(task=filed.task, terms=filed.terms)
+    try:
+        return _replayed(filed, retrain)
+    except ArgumentError as error:  # terms or rounds that no honest verifier asks for
+        raise MalformedMessage(f"transcript: {error}") from error
+
+
+def _replayed(filed: SignedTranscript, retrain: Retrain | None) -> Verdict:
+    session = VerifierSession(game=filed.task, terms=filed.terms)
     effects: deque[Effect] = deque(session.start())
     while True:
         effect = effects.popleft() if effects else None
@@ -69,19 +91,24 @@ def _event(
     if position >= len(filed.entries):
         raise MalformedMessage("transcript: expected entries up to a verdict, got too few")
     entry = filed.entries[position]
+    if isinstance(entry.message, Aborted) and entry.sender is Sender.VERIFIER:
+        return Lost(entry.message.text)
+    event: Event | None = Received(entry.message) if idle and entry.sender is Sender.PROVER else None
     match effect, entry.message:
-        case _, Aborted(text=text) if entry.sender is Sender.VERIFIER:
-            return Lost(text)
         case DrawEntropy(n_bytes=n), (
             Opening(nonce=entropy) | Challenge(draw=Draw(seed=entropy)) | Retrained(check_seed=bytes() as entropy)
         ) if len(entropy) == n:
-            return Drawn(entropy)
+            event = Drawn(entropy)
+        case OfferStop(), message:
+            event = Settled(stop=isinstance(message, Closing))
+        case ChooseRounds(), RoundsChosen(rounds=rounds):
+            event = Chosen(rounds)
         case Train() as train, Retrained() as recorded:
             _check_outputs(recorded, train, filed, retrain)
-            return Trained(recorded.outputs)
-        case ((DrawEntropy() | Train()), other):
+            event = Trained(recorded.outputs)
+        case ((DrawEntropy() | ChooseRounds() | Train()), other):
             raise MalformedMessage(f"transcript: expected the verifier's own entry, got {type(other).__name__}")
-    return Received(entry.message) if idle and entry.sender is Sender.PROVER else None
+    return event
 
 
 def _check_same(ours: list[Entry], filed: tuple[Entry, ...], before: int) -> None:
@@ -89,25 +116,28 @@ def _check_same(ours: list[Entry], filed: tuple[Entry, ...], before: int) -> Non
     if len(ours) > len(filed):
         raise MalformedMessage("transcript: expected entries up to a verdict, got too few")
     for i in range(before, len(ours)):
-        mine, theirs = ours[i], filed[i]
-        if isinstance(mine.message, Aborted) and isinstance(theirs.message, Aborted):
-            continue  # its reason code is the shell's
-        name = type(mine.message).__name__
-        said = (theirs.sender, theirs.private, type(theirs.message).__name__, theirs.message.digest)
-        if (mine.sender, mine.private, name, mine.message.digest) != said:
+        if _said(ours[i]) != _said(filed[i]):
+            name = type(ours[i].message).__name__
             raise MalformedMessage(f"transcript: expected entry {i} to be the {name} that follows from the others")
+
+
+def _said(entry: Entry) -> tuple[Sender, bool, str, object]:
+    """What two records of one session agree on; the reason code of an abort is the shell's own."""
+    message = entry.message
+    content = message.text if isinstance(message, Aborted) else message.digest
+    return entry.sender, entry.private, type(message).__name__, content
 
 
 def _check_outputs(recorded: Retrained, train: Train, filed: SignedTranscript, retrain: Retrain | None) -> None:
     """The recorded outputs are of the evaluations due, within their ranges, and what training gives."""
-    targets, k = filed.task.targets, len(train.evaluations)
-    if recorded.outputs.shape != (k, targets.n):
-        raise MalformedMessage(f"transcript: expected outputs of shape {(k, targets.n)}, got {recorded.outputs.shape}")
-    if not bool(((recorded.outputs >= targets.lo) & (recorded.outputs <= targets.hi)).all()):
+    game, expected = filed.task, (len(train.evaluations), filed.task.n_targets)
+    if recorded.outputs.shape != expected:
+        raise MalformedMessage(f"transcript: expected outputs of shape {expected}, got {recorded.outputs.shape}")
+    if not bool(((recorded.outputs >= game.lo) & (recorded.outputs <= game.hi)).all()):
         raise MalformedMessage("transcript: expected the verifier's outputs within their targets' ranges")
     if retrain is None:
         return
-    false = ~(np.abs(retrain(train) - recorded.outputs) <= filed.task.numerics.tolerance).all(axis=1)
+    false = ~(np.abs(retrain(train) - recorded.outputs) <= filed.task.tolerance).all(axis=1)
     if false.any():
         first = int(train.evaluations[np.argmax(false)])
         raise MalformedMessage(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocol.certificate.judging import Certificate
+from protocol.certificate.method import Certificate
+from protocol.certificate.registry import method_named
 from protocol.certificate.spot_check import SpotCheck
-from protocol.certificate.terms import Assurance, Method, Terms
+from protocol.certificate.terms import Rounds, Terms
 from protocol.encoding import Digest
 from protocol.errors import InternalError
 from protocol.session.messages import Outcome
@@ -16,14 +17,16 @@ from protocol.session.messages import Outcome
 class Verdict:
     """What the verifier concludes.
 
+    rounds : the rounds that were chosen, or None when the protocol broke before any were.
     reasons : at least one line; the first says why the outcome is what it is.
-    certificate : the bounds on the gap, or None when the protocol broke before there were any.
-    spot_check : what was rechecked of the prover's answers, one per look; empty when all was retrained.
+    certificate : the bounds on the gap, or None when the session ended before there were any.
+    spot_checks : what was rechecked of the prover's answers, one per answered round; empty when all was retrained.
     n_retrainings : how many trainings the verifier did itself.
     """
 
     outcome: Outcome
     terms: Terms
+    rounds: Rounds | None
     task_digest: Digest
     claim_root: Digest | None
     reasons: tuple[str, ...]
@@ -38,13 +41,6 @@ class Verdict:
             raise InternalError("an ACCEPT needs a claim and a certificate")
 
     @property
-    def assurance(self) -> str:
-        """The words of THEORY 4: what the verdict holds under."""
-        match self.terms.method, self.terms.assurance:
-            case Method.CROSSFIT, _:
-                return "proved/finite-sample"
-            case Method.ALGORITHM1, _:
-                return "proved/algorithm1"
-            case _, Assurance.PROVED:
-                return "proved/asymptotic"
-        return "audited"
+    def basis(self) -> str:
+        """Certificate, assumption and who answered, as "moments (kurtosis at most 9), own"."""
+        return method_named(self.terms.method).describe(self.terms)

@@ -2,8 +2,9 @@
 
 Steps carry proto/SPEC.md's numbers (V1 ...). The session asks for entropy only at the moment it
 is needed: the challenge's seed after the claim is in and checked, the spot check's after the
-answers are in and checked. Nothing that the prover says raises out of here: a broken protocol
-is a REJECT, with the reason.
+answers are in and checked. It asks for the choice of rounds likewise: nothing is planned on an
+unverified claim. Nothing that the prover says raises out of here: a broken protocol is a REJECT,
+with the reason. Which certificate decides is the registry's business.
 """
 
 from __future__ import annotations
@@ -11,17 +12,42 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float64
 
-from protocol.certificate import judging, spot_check
-from protocol.certificate.families import FamiliesCertificate
-from protocol.certificate.judging import Answered, Certificate, Judge, judge_of
-from protocol.certificate.readings import check_shapes
+from protocol.certificate import spot_check
+from protocol.certificate.method import Answered, Certificate, Judge
+from protocol.certificate.planning import Seen
+from protocol.certificate.registry import method_named
 from protocol.certificate.spot_check import SpotCheck
-from protocol.certificate.terms import Method, Terms
+from protocol.certificate.terms import Rounds, Terms
 from protocol.commitments import MerkleTree, PublicKey
 from protocol.encoding import SEED_BYTES, Seed
-from protocol.errors import CommitmentError, InternalError, MalformedMessage, PeerError, Reason, TrainingError
-from protocol.sampling import Draw, choose
-from protocol.session.effects import DrawEntropy, Drawn, Effect, Event, Finish, Lost, Received, Send, Train, Trained
+from protocol.errors import (
+    ArgumentError,
+    CommitmentError,
+    InternalError,
+    MalformedMessage,
+    PeerError,
+    Reason,
+    TrainingError,
+)
+from protocol.game import Game
+from protocol.game.sampling import Bases, Draw, choose
+from protocol.game.tilting import Tilts
+from protocol.session.effects import (
+    ChooseRounds,
+    Chosen,
+    DrawEntropy,
+    Drawn,
+    Effect,
+    Event,
+    Finish,
+    Lost,
+    OfferStop,
+    Received,
+    Send,
+    Settled,
+    Train,
+    Trained,
+)
 from protocol.session.machine import Machine, State
 from protocol.session.messages import (
     MAX_TEXT,
@@ -36,28 +62,35 @@ from protocol.session.messages import (
     Opening,
     Outcome,
     Retrained,
+    RoundsChosen,
     Sender,
     answer_leaves,
 )
+from protocol.session.reasons import false_answers, statement, undecided
 from protocol.session.transcript import Entry, Transcript
 from protocol.session.verdict import Verdict
-from protocol.task import Task
+
+_ASKED_BY: dict[type[Event], type[Effect]] = {
+    Drawn: DrawEntropy, Chosen: ChooseRounds, Trained: Train, Settled: OfferStop,
+}  # fmt: skip
+"""The shell's events, each the answer to one effect."""
 
 
 class VerifierSession:
-    """One session, about a task that the verifier trusts, on the verifier's terms.
+    """One session, about a game that the verifier trusts, on the verifier's terms.
 
     Parameters
     ----------
-    task : the statement; its digest was checked against what the user named.
+    game : the statement; its digest was checked against what the user named.
     terms : what is asked for.
     prover_key : the key that the claim must be signed with; None takes any.
     """
 
-    def __init__(self, *, task: Task, terms: Terms, prover_key: PublicKey | None = None) -> None:
-        terms.check_fits(task)
-        judging.check_rounds(task, terms)
-        self._task, self._terms, self._prover_key = task, terms, prover_key
+    def __init__(self, *, game: Game, terms: Terms, prover_key: PublicKey | None = None) -> None:
+        self._method = method_named(terms.method)
+        self._method.check_terms(game, terms)
+        self._game, self._terms, self._prover_key = game, terms, prover_key
+        self._rounds: Rounds | None = None
         self._machine = Machine()
         self._committed: ClaimCommitted | None = None
         self._draw: Draw | None = None
@@ -66,10 +99,12 @@ class VerifierSession:
         self._evaluations: np.ndarray = np.empty(0, dtype=np.int64)
         self._judge: Judge | None = None
         self._round = 0
+        self._awaited: type[Effect] | None = None
+        self._decision: tuple[Outcome, str] | None = None
         self._spot_checks: list[SpotCheck] = []
         self._certificate: Certificate | None = None
         self._n_retrainings = 0
-        self.transcript = Transcript(task.digest)
+        self.transcript = Transcript(game.digest)
 
     @property
     def round(self) -> int:
@@ -82,6 +117,7 @@ class VerifierSession:
 
     def start(self) -> list[Effect]:
         """Return the first effects: entropy for the session's nonce."""
+        self._awaited = DrawEntropy
         return [DrawEntropy(NONCE_BYTES)]
 
     def handle(self, event: Event) -> list[Effect]:
@@ -91,35 +127,50 @@ class VerifierSession:
         ------
         InternalError, TrainingError
             The shell's own event is not what was asked for, or its training gave no number: never the prover's fault.
+        ArgumentError
+            The rounds chosen are none that the method can judge, or change one that was drawn.
         """
-        ours = isinstance(event, Drawn | Trained)
-        if self.is_over and not ours:
+        asked_by = _ASKED_BY.get(type(event))
+        if asked_by is None and self.is_over:
             return []
+        if asked_by is not None and asked_by is not self._awaited:
+            state = self._machine.state.value
+            raise InternalError(f"the shell gave {type(event).__name__}, which was not asked for in state {state}")
         try:
-            return self._handle(event)
+            effects = self._handle(event)
         except PeerError as error:
-            if ours:
-                raise InternalError(f"the shell gave what was not asked for: {error}") from error
-            return self._reject(f"the prover broke the protocol: {error}", error.reason)
+            if asked_by is not None:
+                raise InternalError(f"the shell's {type(event).__name__} broke the protocol: {error}") from error
+            effects = self._reject(f"the prover broke the protocol: {error}", error.reason)
+        self._awaited = type(effects[-1])
+        return effects
 
     def _handle(self, event: Event) -> list[Effect]:
         match event:
-            case Drawn(entropy=entropy):
-                return self._take_entropy(entropy)
-            case Trained(outputs=outputs):
-                return self._take_retrained(outputs)
-            case Received(message=ClaimCommitted() as committed):
-                return self._take_claim(committed)
-            case Received(message=Answers() as answers):
-                return self._take_answers(answers)
-            case Received(message=Aborted() as aborted):
-                self._record(Sender.PROVER, aborted)
-                return [Finish(self._verdict(Outcome.REJECT, f"the prover left: {aborted.text}"))]
-            case Received(message=other):
-                self._machine.step(Sender.PROVER, other)  # raises: no row of the table takes it
-                raise InternalError(f"the state table let the prover send {type(other).__name__}")
+            case Received(message=message):
+                return self._take_message(message)
             case Lost(reason=reason):
                 return self._reject(reason)
+            case Drawn(entropy=entropy):
+                return self._take_entropy(entropy)
+            case Chosen(rounds=rounds):
+                return self._take_rounds(rounds)
+            case Trained(outputs=outputs):
+                return self._take_retrained(outputs)
+            case Settled(stop=stop):
+                return self._settle(stop=stop)
+
+    def _take_message(self, message: Message) -> list[Effect]:
+        match message:
+            case ClaimCommitted():
+                return self._take_claim(message)
+            case Answers():
+                return self._take_answers(message)
+            case Aborted():
+                self._record(Sender.PROVER, message)
+                return [Finish(self._verdict(Outcome.REJECT, f"the prover left: {message.text}"))]
+        self._machine.step(Sender.PROVER, message)  # raises: no row of the table takes it
+        raise InternalError(f"the state table let the prover send {type(message).__name__}")
 
     def _take_entropy(self, entropy: bytes) -> list[Effect]:
         expected = NONCE_BYTES if self._machine.state is State.START else SEED_BYTES
@@ -128,15 +179,15 @@ class VerifierSession:
         match self._machine.state:
             case State.START:
                 return self._open(entropy)
-            case State.COMMITTED | State.CHECKED:
+            case State.PLANNED | State.CHECKED:
                 return self._challenge(Seed(entropy))
             case State.ANSWERED:
                 return self._spot_check(Seed(entropy))
             case state:
-                raise InternalError(f"entropy was not asked for in state {state.value}")
+                raise InternalError(f"entropy was asked for in state {state.value}")
 
     def _open(self, nonce: bytes) -> list[Effect]:
-        opening = Opening(version=PROTOCOL_VERSION, nonce=nonce, task_digest=self._task.digest)
+        opening = Opening(version=PROTOCOL_VERSION, nonce=nonce, task_digest=self._game.digest)
         self._record(Sender.VERIFIER, opening)
         return [Send(opening)]
 
@@ -145,21 +196,53 @@ class VerifierSession:
         signed = committed.signed
         if self._prover_key is not None and signed.public_key != self._prover_key:  # V2
             raise CommitmentError("claim: expected the signature of the prover that was named, got another key's")
-        check_shapes(self._task, committed.claim)  # V3
-        signed.check_signature()  # V4
-        signed.check_covers(committed.claim)  # V5
+        committed.check(self._game)  # V3, V4, V5
         self.transcript.append(Entry(Sender.PROVER, committed))
-        self._committed, self._judge = committed, judge_of(self._task, committed.claim, self._terms)
-        refusal = judging.refusal(self._task, committed.claim, self._terms)
+        self._committed = committed
+        return [self._choose(committed, None)]  # only now is anything planned
+
+    def _choose(self, committed: ClaimCommitted, seen: Seen | None) -> ChooseRounds:
+        return ChooseRounds(committed.claim, committed.signed.figures, seen, self.round)
+
+    def _take_rounds(self, rounds: Rounds) -> list[Effect]:
+        if self._committed is None:
+            raise InternalError("rounds were asked for before a claim was in")
+        claim = self._committed.claim
+        self._check_rounds(rounds)
+        self._record(Sender.VERIFIER, RoundsChosen(rounds=rounds), private=True)
+        self._rounds = rounds
+        if self._judge is None:
+            self._judge = self._method.judge(self._game, claim, self._terms, rounds)
+        else:
+            self._judge.replan(rounds)
+        refusal = self._method.refusal(self._game, claim, self._terms, rounds) if self.round == 0 else None
         if refusal is not None:
             return self._close(Outcome.REJECT, refusal)
+        if self.round == len(rounds.looks):
+            return self._conclude()
         return [DrawEntropy(SEED_BYTES)]  # only now does a challenge exist (THEORY 8)
 
+    def _check_rounds(self, rounds: Rounds) -> None:
+        try:
+            for look in rounds.looks:
+                look.check_fits(self._game)
+            self._method.check_rounds(self._game, self._terms, rounds)
+        except MalformedMessage as error:  # the shell's choice, and nothing that a peer said
+            raise ArgumentError(f"rounds: {error}") from error
+        for number, look in enumerate(rounds.looks):
+            if look.bases is not Bases.DRAWN and self._method.is_answered(self._terms, number):  # P3 refuses it
+                raise ArgumentError(f"rounds: expected drawn bases in round {number}, which the prover answers")
+        drawn = () if self._rounds is None else self._rounds.looks[: self.round]
+        if rounds.looks[: self.round] != drawn:
+            raise ArgumentError(f"rounds: expected the first {self.round} rounds, already drawn, to stay as they are")
+
     def _challenge(self, seed: Seed) -> list[Effect]:
-        design = self._terms.looks[self.round]
-        self._draw = Draw(seed=seed, design=design)
+        rounds, committed = self._open_rounds()
+        design = rounds.looks[self.round]
+        along = Tilts(committed.claim.scores) if design.bases is Bases.TILTED else None
+        self._draw = Draw(seed=seed, design=design, along=along)
         challenge = Challenge(round=self.round, draw=self._draw)
-        answered = self._terms.is_answered(self.round)
+        answered = self._method.is_answered(self._terms, self.round)
         self._record(Sender.VERIFIER, challenge, private=not answered)
         if answered:
             return [Send(challenge)]
@@ -170,15 +253,15 @@ class VerifierSession:
     def _take_answers(self, answers: Answers) -> list[Effect]:
         self._machine.step(Sender.PROVER, answers)  # V6: in order
         draw, committed = self._open_round()
-        expected = (draw.n_evaluations, self._task.n_targets)
+        expected = (draw.n_evaluations, self._game.n_targets)
         if answers.round != self.round or answers.outputs.shape != expected:  # V7
             raise MalformedMessage(
                 f"answers: expected {expected} for round {self.round}, got {answers.outputs.shape} for {answers.round}"
             )
-        targets = self._task.targets
-        if not bool(((answers.outputs >= targets.lo) & (answers.outputs <= targets.hi)).all()):  # V8
+        game = self._game
+        if not bool(((answers.outputs >= game.lo) & (answers.outputs <= game.hi)).all()):  # V8
             raise MalformedMessage("answers: expected every output within its target's range, got one outside")
-        if MerkleTree(answer_leaves(self._task, draw, answers.outputs)).root != answers.root:  # V9
+        if MerkleTree(answer_leaves(game, draw, answers.outputs)).root != answers.root:  # V9
             raise CommitmentError("answers: the outputs that came are not those under the Merkle root")
         signed = Answers.digest_of(self.transcript.spoken, answers.round, answers.root)
         committed.signed.public_key.verify(answers.signature, signed, "answers")  # V10
@@ -188,14 +271,15 @@ class VerifierSession:
 
     def _spot_check(self, seed: Seed) -> list[Effect]:
         draw, _ = self._open_round()
-        self._check_seed, size = seed, self._terms.check_size(draw.design)
-        chosen = choose(seed, draw.n_evaluations // size, self._terms.n_checks)
+        rounds, _ = self._open_rounds()
+        self._check_seed, size = seed, self._method.check_size(draw.design)
+        chosen = choose(seed, draw.n_evaluations // size, rounds.n_checks)
         self._evaluations = (size * chosen[:, None] + np.arange(size)).ravel()
         return [Train(self.round, draw, self._evaluations)]
 
     def _take_retrained(self, outputs: Float64[np.ndarray, "k t"]) -> list[Effect]:
         draw, _ = self._open_round()
-        expected = (len(self._evaluations), self._task.n_targets)
+        expected = (len(self._evaluations), self._game.n_targets)
         if outputs.shape != expected:
             raise InternalError(f"expected retrained outputs of shape {expected}, got {outputs.shape}")
         if not bool(np.isfinite(outputs).all()):
@@ -207,39 +291,67 @@ class VerifierSession:
         self._n_retrainings += len(outputs)
         if self._answers is None:
             return self._decide(draw, outputs, None)
+        rounds, _ = self._open_rounds()
         check = spot_check.compare(
             evaluations=self._evaluations,
             answered=self._answers.outputs[self._evaluations],
             retrained=outputs,
-            tolerance=self._task.numerics.tolerance,
+            tolerance=self._game.tolerance,
             n_answers=draw.n_evaluations,
-            delta=self._terms.check_delta_at(self.round),
-            size=self._terms.check_size(draw.design),
+            delta=self._method.check_delta(self._terms, rounds),
+            size=self._method.check_size(draw.design),
         )
         self._spot_checks.append(check)
         if check.mismatches:  # V11
-            return self._close(Outcome.REJECT, _false_answers(check, len(outputs)))
+            return self._close(Outcome.REJECT, false_answers(check, len(outputs)))
         merged = self._answers.outputs.copy()
         merged[self._evaluations] = outputs
         return self._decide(draw, merged, check)
 
     def _decide(self, draw: Draw, outputs: Float64[np.ndarray, "m t"], check: SpotCheck | None) -> list[Effect]:
+        _, committed = self._open_rounds()
         if self._judge is None:
             raise InternalError("no claim is in, and yet there are outputs")
         answered = Answered(draw=draw, outputs=outputs, trained=self._evaluations, spot_check=check)
-        self._certificate = certificate = self._judge.take(answered)
+        self._certificate = self._judge.take(answered)
         self._answers = None
         self._round += 1
+        if self._method.replans_after(self._game, self._round - 1):
+            return [self._choose(committed, self._judge.seen())]
+        return self._conclude()
+
+    def _conclude(self) -> list[Effect]:
+        """Decide on what is known, or take the next round."""
+        rounds, _ = self._open_rounds()
+        certificate, is_last = self._certificate, self.round == len(rounds.looks)
         if certificate is None:
+            if is_last:
+                raise InternalError("the last round left no certificate")
             return [DrawEntropy(SEED_BYTES)]
-        name, epsilon = _statement(self._terms), self._terms.epsilon
-        if certificate.upper_bound <= epsilon:  # V12
-            return self._close(Outcome.ACCEPT, f"{name} is at most {certificate.upper_bound:.4g} <= {epsilon:g}")
-        if certificate.lower_bound > epsilon:  # V13
-            return self._close(Outcome.REJECT, f"{name} is at least {certificate.lower_bound:.4g} > {epsilon:g}")
-        if self.round < len(self._terms.looks):
-            return [DrawEntropy(SEED_BYTES)]
-        return self._close(Outcome.INCONCLUSIVE, _undecided(certificate, name, epsilon))
+        self._decision = decided = self._decided(certificate)
+        if is_last:
+            name = statement(self._method, self._terms)
+            left_open = Outcome.INCONCLUSIVE, undecided(certificate, name, self._terms.epsilon)
+            return self._close(*(decided or left_open))
+        return [OfferStop(certificate)] if decided else [DrawEntropy(SEED_BYTES)]
+
+    def _decided(self, certificate: Certificate) -> tuple[Outcome, str] | None:
+        """What the bounds say, and why; None while they say nothing."""
+        name, epsilon = statement(self._method, self._terms), self._terms.epsilon
+        accepts, rejects = certificate.upper_bound <= epsilon, certificate.lower_bound > epsilon  # V12, V13
+        if accepts and rejects:
+            return Outcome.INCONCLUSIVE, f"the bounds on the {name} contradict each other"
+        if accepts:
+            return Outcome.ACCEPT, f"{name} is at most {certificate.upper_bound:.4g} <= {epsilon:g}"
+        if rejects:
+            return Outcome.REJECT, f"{name} is at least {certificate.lower_bound:.4g} > {epsilon:g}"
+        return None
+
+    def _settle(self, *, stop: bool) -> list[Effect]:
+        if self._decision is None:
+            raise InternalError("whether to stop was asked, and nothing is decided")
+        decision, self._decision = self._decision, None
+        return self._close(*decision) if stop else [DrawEntropy(SEED_BYTES)]
 
     def _close(self, outcome: Outcome, reason: str) -> list[Effect]:
         closing = Closing(outcome=outcome, reason=reason)
@@ -258,7 +370,8 @@ class VerifierSession:
         return Verdict(
             outcome=outcome,
             terms=self._terms,
-            task_digest=self._task.digest,
+            rounds=self._rounds,
+            task_digest=self._game.digest,
             claim_root=None if self._committed is None else self._committed.signed.root,
             reasons=(reason,),
             certificate=self._certificate,
@@ -270,36 +383,12 @@ class VerifierSession:
         self._machine.step(sender, message, own=private)
         self.transcript.append(Entry(sender, message, private))
 
+    def _open_rounds(self) -> tuple[Rounds, ClaimCommitted]:
+        if self._rounds is None or self._committed is None:
+            raise InternalError(f"no rounds were chosen in state {self._machine.state.value}")
+        return self._rounds, self._committed
+
     def _open_round(self) -> tuple[Draw, ClaimCommitted]:
         if self._draw is None or self._committed is None:
             raise InternalError(f"no challenge is open in state {self._machine.state.value}")
         return self._draw, self._committed
-
-
-def _false_answers(check: SpotCheck, n_rechecked: int) -> str:
-    shown = ", ".join(map(str, check.mismatches[:5])) + (", ..." if len(check.mismatches) > 5 else "")
-    return (
-        f"{len(check.mismatches)} of {n_rechecked} rechecked answers are false (evaluations {shown}; "
-        f"largest difference {check.largest_difference:.3g})"
-    )
-
-
-def _statement(terms: Terms) -> str:
-    if terms.method is Method.ALGORITHM1:
-        return "gap over the squared half range"
-    return f"relative gap ({terms.across.value})"
-
-
-def _undecided(certificate: Certificate, name: str, epsilon: float) -> str:
-    if isinstance(certificate, FamiliesCertificate) and certificate.constant_targets:
-        first = certificate.constant_targets[0]
-        return f"target {first} does not vary, so its relative gap is undefined: leave it out of the task"
-    if certificate.upper_bound == np.inf:
-        return (
-            f"{name} has no bound from above, since some target's Var f cannot be told from 0: allow more retrainings, "
-            "or leave out targets that do not vary"
-        )
-    return (
-        f"{name} is between {certificate.lower_bound:.4g} and {certificate.upper_bound:.4g}, with {epsilon:g} between: "
-        "allow more retrainings"
-    )

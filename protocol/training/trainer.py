@@ -233,10 +233,12 @@ class Trainer:
                 return _unique(RidgeSolver(recipe, x_train, y, unit_of_row, task.n_units, x_target))
             case Logistic():
                 return _unique(
-                    LogisticSolver(recipe, x_train, labels, n_classes, unit_of_row, task.n_units, x_target, task.p)
+                    LogisticSolver(
+                        recipe, x_train, labels, n_classes, unit_of_row, task.n_units, x_target, task.measure.p
+                    )
                 )
             case Kernel():
-                n_units, p = task.n_units, task.p
+                n_units, p = task.n_units, task.measure.p
                 return _unique(
                     KernelSolver(recipe, x_train, labels, n_classes, unit_of_row, n_units, x_target, p, factory)
                 )

@@ -19,7 +19,7 @@ from protocol.commitments import PublicKey
 from protocol.commitments.signature import SIGNATURE_BYTES
 from protocol.encoding import SEED_BYTES, Seed, checked_digest
 from protocol.errors import MalformedMessage, Reason
-from protocol.sampling import Design, Draw
+from protocol.game.sampling import Bases, Design, Draw
 from protocol.session.messages import (
     NONCE_BYTES,
     Aborted,
@@ -51,6 +51,7 @@ _OUTCOME = {
     Outcome.REJECT: pb.OUTCOME_REJECT,
     Outcome.INCONCLUSIVE: pb.OUTCOME_INCONCLUSIVE,
 }
+_BASES = {Bases.DRAWN: pb.BASES_DRAWN, Bases.TILTED: pb.BASES_TILTED, Bases.ALL: pb.BASES_ALL}
 REASON = {
     Reason.MALFORMED: pb.REASON_MALFORMED,
     Reason.OUT_OF_ORDER: pb.REASON_OUT_OF_ORDER,
@@ -201,6 +202,7 @@ def design_to_proto(design: Design) -> pb.Design:
         n_siblings=design.n_siblings,
         keep_16=design.keep_16,
         complements=design.complements,
+        bases=_BASES[design.bases],
     )
 
 
@@ -210,6 +212,7 @@ def design_from_proto(message: pb.Design) -> Design:
         n_siblings=message.n_siblings,
         keep_16=message.keep_16,
         complements=message.complements,
+        bases=enum_from_proto(_BASES, message.bases, "design's bases"),
     )
 
 

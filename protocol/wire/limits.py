@@ -2,7 +2,7 @@
 
 A limit is checked before anything is allocated for what it bounds. Limits of the values
 themselves (units, targets, evaluations, rounds) are the values' own: ``protocol.task``,
-``protocol.sampling``, ``protocol.session.messages``.
+``protocol.game.sampling``, ``protocol.session.messages``.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ MAX_FILE_BYTES = 2 * GIB - 1
 """Of a claim file or a transcript file: the most that one protobuf message can be."""
 
 MAX_ENTRIES = 256
-"""Of a transcript: 64 rounds of challenge, answers and retrained, and opening, claim and last word, are 195."""
+"""Of a transcript: 64 rounds of challenge, answers and retrained; opening, claim, two choices of rounds, last word."""
 
 MAX_LOOKS = terms.MAX_LOOKS
-"""Of a verifier's terms: there are no more rounds. Compared before the designs are made."""
+"""Of a choice of rounds: there are no more rounds. Compared before the designs are made."""
 
 MAX_TEXT_CHARS = MAX_TEXT
 """Of a closing's reason, an abort's or an error's text, and of a name in a task."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from protocol.certificate.terms import Across, Assurance, Method, Terms
+from protocol.certificate.registry import METHODS
+from protocol.certificate.terms import Across, Rounds, Terms
+from protocol.certificate.terms import Answers as WhoAnswers
 from protocol.commitments import PublicKey
 from protocol.commitments.signature import SIGNATURE_BYTES
 from protocol.errors import MalformedMessage
@@ -22,6 +24,7 @@ from protocol.session.messages import (
     Message,
     Opening,
     Retrained,
+    RoundsChosen,
     Sender,
 )
 from protocol.session.transcript import Entry, SignedTranscript
@@ -31,17 +34,17 @@ from protocol.wire.generated import attribution_pb2 as pb
 from protocol.wire.limits import MAX_ENTRIES, MAX_LOOKS
 from protocol.wire.task_codec import task_from_proto, task_to_proto
 
-_ACROSS = {Across.MEAN: pb.ACROSS_MEAN, Across.EVERY: pb.ACROSS_EVERY}
-_ASSURANCE = {Assurance.PROVED: pb.ASSURANCE_PROVED, Assurance.AUDITED: pb.ASSURANCE_AUDITED}
-_METHOD = {
-    Method.FAMILIES: pb.METHOD_FAMILIES,
-    Method.CROSSFIT: pb.METHOD_CROSSFIT,
-    Method.ALGORITHM1: pb.METHOD_ALGORITHM1,
+_ACROSS = {
+    Across.POOLED: pb.ACROSS_POOLED,
+    Across.MEAN: pb.ACROSS_MEAN,
+    Across.EVERY: pb.ACROSS_EVERY,
 }
+_ANSWERS = {WhoAnswers.OWN: pb.WHO_ANSWERS_OWN, WhoAnswers.DELEGATED: pb.WHO_ANSWERS_DELEGATED}
 _SENDER = {Sender.PROVER: pb.SENDER_PROVER, Sender.VERIFIER: pb.SENDER_VERIFIER}
 _MESSAGE_FROM: dict[str | None, Callable[[pb.Entry], Message]] = {
     "opening": lambda entry: codec.opening_from_proto(entry.opening),
     "claim_committed": lambda entry: codec.claim_committed_from_proto(entry.claim_committed),
+    "rounds_chosen": lambda entry: RoundsChosen(rounds=rounds_from_proto(entry.rounds_chosen)),
     "challenge": lambda entry: codec.challenge_from_proto(entry.challenge),
     "answers": lambda entry: codec.answers_from_proto(entry.answers),
     "retrained": lambda entry: codec.retrained_from_proto(entry.retrained),
@@ -55,26 +58,36 @@ def terms_to_proto(terms: Terms) -> pb.Terms:
         epsilon=terms.epsilon,
         delta=terms.delta,
         across=_ACROSS[terms.across],
-        assurance=_ASSURANCE[terms.assurance],
-        looks=[codec.design_to_proto(look) for look in terms.looks],
-        n_checks=terms.n_checks,
-        method=_METHOD[terms.method],
+        answers=_ANSWERS[terms.answers],
+        method=terms.method,
+        kurtosis=terms.kurtosis,
     )
 
 
 def terms_from_proto(message: pb.Terms) -> Terms:
-    if len(message.looks) > MAX_LOOKS:
-        raise MalformedMessage(f"terms: expected at most {MAX_LOOKS} looks, got {len(message.looks)}")
+    if message.method not in METHODS:
+        raise MalformedMessage(f"terms: expected a certificate of {', '.join(METHODS)}, got another")
     with refusing("terms"):
         return Terms(
             epsilon=message.epsilon,
             delta=message.delta,
             across=enum_from_proto(_ACROSS, message.across, "terms' across"),
-            assurance=enum_from_proto(_ASSURANCE, message.assurance, "terms' assurance"),
-            looks=tuple(codec.design_from_proto(look) for look in message.looks),
-            n_checks=message.n_checks,
-            method=enum_from_proto(_METHOD, message.method, "terms' method"),
+            answers=enum_from_proto(_ANSWERS, message.answers, "terms' answers"),
+            method=message.method,
+            kurtosis=message.kurtosis if message.HasField("kurtosis") else None,
         )
+
+
+def rounds_to_proto(rounds: Rounds) -> pb.Rounds:
+    return pb.Rounds(looks=[codec.design_to_proto(look) for look in rounds.looks], n_checks=rounds.n_checks)
+
+
+def rounds_from_proto(message: pb.Rounds) -> Rounds:
+    if len(message.looks) > MAX_LOOKS:
+        raise MalformedMessage(f"rounds: expected at most {MAX_LOOKS} looks, got {len(message.looks)}")
+    with refusing("rounds"):
+        looks = tuple(codec.design_from_proto(look) for look in message.looks)
+        return Rounds(looks=looks, n_checks=message.n_checks)
 
 
 def entry_to_proto(entry: Entry) -> pb.Entry:
@@ -84,6 +97,8 @@ def entry_to_proto(entry: Entry) -> pb.Entry:
             message.opening.CopyFrom(codec.opening_to_proto(opening))
         case ClaimCommitted() as committed:
             message.claim_committed.CopyFrom(codec.claim_committed_to_proto(committed))
+        case RoundsChosen(rounds=rounds):
+            message.rounds_chosen.CopyFrom(rounds_to_proto(rounds))
         case Challenge() as challenge:
             message.challenge.CopyFrom(codec.challenge_to_proto(challenge))
         case Answers() as answers:

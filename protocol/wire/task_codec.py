@@ -10,6 +10,7 @@ import numpy as np
 
 from protocol.encoding import checked_digest
 from protocol.errors import MalformedMessage
+from protocol.game import Measure
 from protocol.numerics import Exact, Numerics, Profile
 from protocol.task import (
     ConstantColumns,
@@ -53,7 +54,7 @@ def task_to_proto(task: Task) -> pb.Task:
         data=_data_to_proto(task.data),
         units=pb.Units(kind=_UNIT_KIND[task.units.kind], n=task.units.n),
         targets=_targets_to_proto(task.targets),
-        p_16=task.p_16,
+        p_16=task.measure.p_16,
         seed_policy=_SEED_POLICY[task.seed_policy],
         seed=task.seed,
         numerics=_numerics_to_proto(task.numerics),
@@ -71,7 +72,7 @@ def task_from_proto(message: pb.Task) -> Task:
             units=Units(kind=enum_from_proto(_UNIT_KIND, message.units.kind, "units.kind"), n=message.units.n),
             recipe=recipe_from_proto(message),
             targets=_targets_from_proto(message.targets),
-            p_16=message.p_16,
+            measure=Measure(p_16=message.p_16),
             seed_policy=enum_from_proto(_SEED_POLICY, message.seed_policy, "task seed_policy"),
             seed=message.seed,
             numerics=_numerics_from_proto(message.numerics),

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from protocol.errors import DataError
-from protocol.sampling import permutation, seed_from_integer
+from protocol.game.sampling import permutation, seed_from_integer
 from protocol.task import ConstantColumns, Data, Scaling, Task, UnitKind
 from protocol.training.data.tables import Table, read_table
 

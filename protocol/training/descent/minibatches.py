@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from protocol.game.sampling import augmentations, row_order
 from protocol.recipes import Sgd
-from protocol.sampling import augmentations, row_order
 from protocol.training.descent.augment import augmented
 
 Share: TypeAlias = Callable[[Tensor], Tensor]

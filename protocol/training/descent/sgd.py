@@ -25,8 +25,8 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from torch import Tensor, nn
 
 from protocol.errors import TrainingError
+from protocol.game.sampling import initial_weights
 from protocol.recipes import Factory, Precision, Schedule, Sgd
-from protocol.sampling import initial_weights
 from protocol.training.descent.blocks import Blocks
 from protocol.training.descent.minibatches import Minibatches
 from protocol.training.descent.networks import OwnFactory, network

@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-from protocol.sampling import permutation, seed_from_integer
+from protocol.game.sampling import permutation, seed_from_integer
 from protocol.task import Logistic
 from protocol.training.optima.cross_entropy import CrossEntropy
 from protocol.training.optima.features import in_row_space

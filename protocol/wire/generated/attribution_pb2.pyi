@@ -255,6 +255,25 @@ SEED_POLICY_SHARED: SeedPolicy.ValueType  # 1
 SEED_POLICY_PER_SUBSET: SeedPolicy.ValueType  # 2
 Global___SeedPolicy: _TypeAlias = SeedPolicy  # noqa: Y015
 
+class _Bases:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BasesEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Bases.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BASES_UNSPECIFIED: _Bases.ValueType  # 0
+    BASES_DRAWN: _Bases.ValueType  # 1
+    BASES_TILTED: _Bases.ValueType  # 2
+    BASES_ALL: _Bases.ValueType  # 3
+
+class Bases(_Bases, metaclass=_BasesEnumTypeWrapper): ...
+
+BASES_UNSPECIFIED: Bases.ValueType  # 0
+BASES_DRAWN: Bases.ValueType  # 1
+BASES_TILTED: Bases.ValueType  # 2
+BASES_ALL: Bases.ValueType  # 3
+Global___Bases: _TypeAlias = Bases  # noqa: Y015
+
 class _Outcome:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -310,6 +329,7 @@ class _AcrossEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Across.ValueTy
     ACROSS_UNSPECIFIED: _Across.ValueType  # 0
     ACROSS_MEAN: _Across.ValueType  # 1
     ACROSS_EVERY: _Across.ValueType  # 2
+    ACROSS_POOLED: _Across.ValueType  # 3
 
 class Across(_Across, metaclass=_AcrossEnumTypeWrapper):
     """------------------------------------------------------------------------------------ files"""
@@ -317,43 +337,25 @@ class Across(_Across, metaclass=_AcrossEnumTypeWrapper):
 ACROSS_UNSPECIFIED: Across.ValueType  # 0
 ACROSS_MEAN: Across.ValueType  # 1
 ACROSS_EVERY: Across.ValueType  # 2
+ACROSS_POOLED: Across.ValueType  # 3
 Global___Across: _TypeAlias = Across  # noqa: Y015
 
-class _Assurance:
+class _WhoAnswers:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _AssuranceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Assurance.ValueType], _builtins.type):
+class _WhoAnswersEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WhoAnswers.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    ASSURANCE_UNSPECIFIED: _Assurance.ValueType  # 0
-    ASSURANCE_PROVED: _Assurance.ValueType  # 1
-    ASSURANCE_AUDITED: _Assurance.ValueType  # 2
+    WHO_ANSWERS_UNSPECIFIED: _WhoAnswers.ValueType  # 0
+    WHO_ANSWERS_OWN: _WhoAnswers.ValueType  # 1
+    WHO_ANSWERS_DELEGATED: _WhoAnswers.ValueType  # 2
 
-class Assurance(_Assurance, metaclass=_AssuranceEnumTypeWrapper): ...
+class WhoAnswers(_WhoAnswers, metaclass=_WhoAnswersEnumTypeWrapper): ...
 
-ASSURANCE_UNSPECIFIED: Assurance.ValueType  # 0
-ASSURANCE_PROVED: Assurance.ValueType  # 1
-ASSURANCE_AUDITED: Assurance.ValueType  # 2
-Global___Assurance: _TypeAlias = Assurance  # noqa: Y015
-
-class _Method:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _MethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Method.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    METHOD_UNSPECIFIED: _Method.ValueType  # 0
-    METHOD_FAMILIES: _Method.ValueType  # 1
-    METHOD_CROSSFIT: _Method.ValueType  # 2
-    METHOD_ALGORITHM1: _Method.ValueType  # 3
-
-class Method(_Method, metaclass=_MethodEnumTypeWrapper): ...
-
-METHOD_UNSPECIFIED: Method.ValueType  # 0
-METHOD_FAMILIES: Method.ValueType  # 1
-METHOD_CROSSFIT: Method.ValueType  # 2
-METHOD_ALGORITHM1: Method.ValueType  # 3
-Global___Method: _TypeAlias = Method  # noqa: Y015
+WHO_ANSWERS_UNSPECIFIED: WhoAnswers.ValueType  # 0
+WHO_ANSWERS_OWN: WhoAnswers.ValueType  # 1
+WHO_ANSWERS_DELEGATED: WhoAnswers.ValueType  # 2
+Global___WhoAnswers: _TypeAlias = WhoAnswers  # noqa: Y015
 
 class _Sender:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -1369,10 +1371,12 @@ class Design(_message.Message):
     N_SIBLINGS_FIELD_NUMBER: _builtins.int
     KEEP_16_FIELD_NUMBER: _builtins.int
     COMPLEMENTS_FIELD_NUMBER: _builtins.int
+    BASES_FIELD_NUMBER: _builtins.int
     n_families: _builtins.int
     n_siblings: _builtins.int
     keep_16: _builtins.int
     complements: _builtins.bool
+    bases: Global___Bases.ValueType
     def __init__(
         self,
         *,
@@ -1380,10 +1384,11 @@ class Design(_message.Message):
         n_siblings: _builtins.int = ...,
         keep_16: _builtins.int = ...,
         complements: _builtins.bool = ...,
+        bases: Global___Bases.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complements", b"complements", "keep_16", b"keep_16", "n_families", b"n_families", "n_siblings", b"n_siblings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bases", b"bases", "complements", b"complements", "keep_16", b"keep_16", "n_families", b"n_families", "n_siblings", b"n_siblings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1574,41 +1579,67 @@ Global___ErrorDetail: _TypeAlias = ErrorDetail  # noqa: Y015
 
 @_typing.final
 class Terms(_message.Message):
+    """What the verifier was asked for."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     EPSILON_FIELD_NUMBER: _builtins.int
     DELTA_FIELD_NUMBER: _builtins.int
     ACROSS_FIELD_NUMBER: _builtins.int
-    ASSURANCE_FIELD_NUMBER: _builtins.int
-    LOOKS_FIELD_NUMBER: _builtins.int
-    N_CHECKS_FIELD_NUMBER: _builtins.int
+    ANSWERS_FIELD_NUMBER: _builtins.int
     METHOD_FIELD_NUMBER: _builtins.int
+    KURTOSIS_FIELD_NUMBER: _builtins.int
     epsilon: _builtins.float
     delta: _builtins.float
     across: Global___Across.ValueType
-    assurance: Global___Assurance.ValueType
-    n_checks: _builtins.int
-    method: Global___Method.ValueType
-    @_builtins.property
-    def looks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Design]: ...
+    answers: Global___WhoAnswers.ValueType
+    method: _builtins.str
+    kurtosis: _builtins.float
+    """of methods that assume a bound on it, and of no others"""
     def __init__(
         self,
         *,
         epsilon: _builtins.float = ...,
         delta: _builtins.float = ...,
         across: Global___Across.ValueType = ...,
-        assurance: Global___Assurance.ValueType = ...,
+        answers: Global___WhoAnswers.ValueType = ...,
+        method: _builtins.str = ...,
+        kurtosis: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_kurtosis", b"_kurtosis", "kurtosis", b"kurtosis"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_kurtosis", b"_kurtosis", "across", b"across", "answers", b"answers", "delta", b"delta", "epsilon", b"epsilon", "kurtosis", b"kurtosis", "method", b"method"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__kurtosis: _TypeAlias = _typing.Literal["kurtosis"]  # noqa: Y015
+    _WhichOneofArgType__kurtosis: _TypeAlias = _typing.Literal["_kurtosis", b"_kurtosis"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__kurtosis) -> _WhichOneofReturnType__kurtosis | None: ...
+
+Global___Terms: _TypeAlias = Terms  # noqa: Y015
+
+@_typing.final
+class Rounds(_message.Message):
+    """The rounds that the verifier chose, once the claim was in."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOOKS_FIELD_NUMBER: _builtins.int
+    N_CHECKS_FIELD_NUMBER: _builtins.int
+    n_checks: _builtins.int
+    @_builtins.property
+    def looks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Design]: ...
+    def __init__(
+        self,
+        *,
         looks: _abc.Iterable[Global___Design] | None = ...,
         n_checks: _builtins.int = ...,
-        method: Global___Method.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["across", b"across", "assurance", b"assurance", "delta", b"delta", "epsilon", b"epsilon", "looks", b"looks", "method", b"method", "n_checks", b"n_checks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["looks", b"looks", "n_checks", b"n_checks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Terms: _TypeAlias = Terms  # noqa: Y015
+Global___Rounds: _TypeAlias = Rounds  # noqa: Y015
 
 @_typing.final
 class Entry(_message.Message):
@@ -1623,6 +1654,7 @@ class Entry(_message.Message):
     RETRAINED_FIELD_NUMBER: _builtins.int
     CLOSING_FIELD_NUMBER: _builtins.int
     ABORTED_FIELD_NUMBER: _builtins.int
+    ROUNDS_CHOSEN_FIELD_NUMBER: _builtins.int
     sender: Global___Sender.ValueType
     private: _builtins.bool
     """recorded by the verifier, never sent"""
@@ -1640,6 +1672,8 @@ class Entry(_message.Message):
     def closing(self) -> Global___Closing: ...
     @_builtins.property
     def aborted(self) -> Global___Aborted: ...
+    @_builtins.property
+    def rounds_chosen(self) -> Global___Rounds: ...
     def __init__(
         self,
         *,
@@ -1652,12 +1686,13 @@ class Entry(_message.Message):
         retrained: Global___Retrained | None = ...,
         closing: Global___Closing | None = ...,
         aborted: Global___Aborted | None = ...,
+        rounds_chosen: Global___Rounds | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["aborted", b"aborted", "answers", b"answers", "challenge", b"challenge", "claim_committed", b"claim_committed", "closing", b"closing", "message", b"message", "opening", b"opening", "retrained", b"retrained"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aborted", b"aborted", "answers", b"answers", "challenge", b"challenge", "claim_committed", b"claim_committed", "closing", b"closing", "message", b"message", "opening", b"opening", "retrained", b"retrained", "rounds_chosen", b"rounds_chosen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aborted", b"aborted", "answers", b"answers", "challenge", b"challenge", "claim_committed", b"claim_committed", "closing", b"closing", "message", b"message", "opening", b"opening", "private", b"private", "retrained", b"retrained", "sender", b"sender"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aborted", b"aborted", "answers", b"answers", "challenge", b"challenge", "claim_committed", b"claim_committed", "closing", b"closing", "message", b"message", "opening", b"opening", "private", b"private", "retrained", b"retrained", "rounds_chosen", b"rounds_chosen", "sender", b"sender"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["opening", "claim_committed", "challenge", "answers", "retrained", "closing", "aborted"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["opening", "claim_committed", "challenge", "answers", "retrained", "closing", "aborted", "rounds_chosen"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 

@@ -26,12 +26,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from protocol import harmonic
+from protocol.certificate.method import Part, Value
+from protocol.certificate.phrases import finite, number, sure
 from protocol.certificate.readings import check_shapes
 from protocol.claim import Claim
 from protocol.errors import ArgumentError
-from protocol.sampling import MAX_EVALUATIONS, Design, Draw, families
-from protocol.task import Task
+from protocol.game import Game, harmonic
+from protocol.game.sampling import MAX_EVALUATIONS, Design, Draw, families
 
 N_ROUNDS = 4
 """Pairs at rho, at 2 rho and at 0, all answered; then subsets that the verifier trains."""
@@ -143,32 +144,32 @@ def largest_planned(fresh: int, *, epsilon: float, delta: float, b: float) -> fl
     return float((2 * fresh * (SHARES["claim"] * epsilon) ** 2 / np.log(8 / delta)) ** 0.25 - b)
 
 
-def coefficient_norm(task: Task, claim: Claim) -> float:
+def coefficient_norm(game: Game, claim: Claim) -> float:
     """Return the Euclidean norm of the claim's coefficients at degrees 0 and 1 about the middle, in units of b.
 
     f's own are at most 1, since E (f - middle)^2 <= b^2, so the gap is at least (this - 1)^2 b^2: with more than
     1 + sqrt(epsilon) it is above epsilon b^2, whatever f is (THEORY 6.4). One target.
     """
-    middle, b = centre(task)
-    mean = float(claim.intercepts[0]) - middle + task.p * float(claim.scores[0].sum())
-    variance = float(harmonic.linear_variance(claim.scores, task.p)[0])
+    middle, b = centre(game)
+    mean = float(claim.intercepts[0]) - middle + game.measure.p * float(claim.scores[0].sum())
+    variance = float(harmonic.linear_variance(claim.scores, game.measure.p)[0])
     return float(np.sqrt(mean**2 + variance)) / b
 
 
-def is_certainly_off(task: Task, claim: Claim, epsilon: float) -> bool:
+def is_certainly_off(game: Game, claim: Claim, epsilon: float) -> bool:
     """Whether the claim's coefficients alone put its gap above ``epsilon``, a share of b^2."""
-    return bool(coefficient_norm(task, claim) > (1 + np.sqrt(epsilon)) * (1 + _ROUNDING))
+    return bool(coefficient_norm(game, claim) > (1 + np.sqrt(epsilon)) * (1 + _ROUNDING))
 
 
-def norm_excess(task: Task, claim: Claim, fresh: Design, *, epsilon: float, delta: float) -> str | None:
+def norm_excess(game: Game, claim: Claim, fresh: Design, *, epsilon: float, delta: float) -> str | None:
     """Return why the claim's norm rules it out before any challenge, in one line, or None when it does not.
 
     Coefficients so large that the gap is above epsilon; or predictions so large that the squared
     error's range is more than Hoeffding's bound of its mean was given. epsilon is a share of b^2.
     """
-    middle, b = centre(task)
-    if is_certainly_off(task, claim, epsilon):
-        size = coefficient_norm(task, claim)
+    middle, b = centre(game)
+    if is_certainly_off(game, claim, epsilon):
+        size = coefficient_norm(game, claim)
         return (
             f"gap over the squared half range is at least {(size - 1) ** 2:.4g} > {epsilon:g}: the claim's "
             f"coefficients have norm {size:.4g} in half ranges, those of any f at most 1"
@@ -183,12 +184,12 @@ def norm_excess(task: Task, claim: Claim, fresh: Design, *, epsilon: float, delt
     )
 
 
-def check_enough(task: Task, looks: tuple[Design, ...], n_checks: int, *, epsilon: float, delta: float) -> None:
+def check_enough(game: Game, looks: tuple[Design, ...], n_checks: int, *, epsilon: float, delta: float) -> None:
     """Raise :class:`ArgumentError` unless four rounds hold what :func:`counts` asks for at the least.
 
     Fewer pairs or checks prove nothing, whatever comes of them. epsilon is a share of b^2.
     """
-    _, b = centre(task)
+    _, b = centre(game)
     least = counts(epsilon=epsilon * b**2, delta=delta, b=b, largest=0.0)
     for name, look, design in zip(("rho", "2 rho", "0", "fresh"), looks, least.designs(), strict=True):
         if look.n_families < design.n_families or look.keep_16 != design.keep_16:
@@ -200,9 +201,9 @@ def check_enough(task: Task, looks: tuple[Design, ...], n_checks: int, *, epsilo
         raise ArgumentError(f"algorithm1: expected {least.n_checks} or more checks a round, got {n_checks}")
 
 
-def centre(task: Task) -> tuple[float, float]:
+def centre(game: Game) -> tuple[float, float]:
     """Return the middle of the one target's range, and half its width: b."""
-    return float(task.targets.lo[0] + task.targets.hi[0]) / 2, float(task.targets.width[0]) / 2
+    return float(game.lo[0] + game.hi[0]) / 2, float(game.width[0]) / 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,9 +223,38 @@ class Algorithm1Certificate:
     upper_bound: float
     lower_bound: float
 
+    @property
+    def undecided(self) -> str | None:
+        """The bounds are always finite."""
+        return None
+
+    def parts(self, game: Game) -> list[Part]:
+        """Return the parts by name."""
+        return [
+            ("gap, at most", number(self.upper_bound), f"{sure(self.delta)}; a share of the squared half range"),
+            ("gap, at least", number(self.lower_bound), "likewise"),
+            ("mean squared error", number(self.mean_squared_error), "of the claim, on fresh subsets trained here"),
+            ("E f^2", number(self.total), "h(1), f counted from the middle of its range"),
+            ("weight at degree 0", number(self.degree_0), "B_0, from noise stability"),
+            ("weight at degree 1", number(self.degree_1), "B_1, likewise"),
+        ]
+
+    def notes(self) -> list[str]:
+        """There is nothing to add."""
+        return []
+
+    def values(self) -> dict[str, Value]:
+        """Return the parts under stable keys."""
+        return {
+            "mean_squared_error": finite(self.mean_squared_error),
+            "total": finite(self.total),
+            "degree_0": finite(self.degree_0),
+            "degree_1": finite(self.degree_1),
+        }
+
 
 def certify(
-    task: Task, claim: Claim, rounds: list[tuple[Draw, Float64[np.ndarray, "_ 1"]]], *, epsilon: float, delta: float
+    game: Game, claim: Claim, rounds: list[tuple[Draw, Float64[np.ndarray, "_ 1"]]], *, epsilon: float, delta: float
 ) -> Algorithm1Certificate:
     """Return what Algorithm 1 concludes from its four rounds.
 
@@ -239,12 +269,12 @@ def certify(
     ArgumentError
         More targets than one, or other rounds than four.
     """
-    check_shapes(task, claim)
-    if task.n_targets != 1 or len(rounds) != N_ROUNDS:
+    check_shapes(game, claim)
+    if game.n_targets != 1 or len(rounds) != N_ROUNDS:
         raise ArgumentError(
-            f"algorithm1: expected one target and {N_ROUNDS} rounds, got {task.n_targets} and {len(rounds)}"
+            f"algorithm1: expected one target and {N_ROUNDS} rounds, got {game.n_targets} and {len(rounds)}"
         )
-    middle, b = centre(task)
+    middle, b = centre(game)
     pairs = [(outputs - middle).reshape(-1, 2) for _, outputs in rounds[:3]]
     stability = np.array([float((pair[:, 0] * pair[:, 1]).mean()) for pair in pairs])
     rhos = [draw.design.rho for draw, _ in rounds[:2]]  # to 16 bits, so not exactly one twice the other
@@ -254,7 +284,7 @@ def certify(
     total = float((pairs[2] ** 2).mean())
     draw, outputs = rounds[3]
     members = np.arange(draw.n_evaluations, dtype=np.int64)
-    predicted = draw.subsets(task, members) @ claim.scores.T + claim.intercepts
+    predicted = draw.subsets(game, members) @ claim.scores.T + claim.intercepts
     mse = float(((outputs - predicted) ** 2).mean())
     excess = (mse - (total - degree_0 - degree_1)) / b**2
     return Algorithm1Certificate(

@@ -1,59 +1,37 @@
-"""Quantiles and confidence bounds that the certificates are made of.
+"""Quantiles and confidence bounds that the Gaussian certificate is made of.
 
 Letters: MSB and MSW, the mean squares between and within families; n_b and n_w their degrees
 of freedom; alpha the probability that a bound fails. "Lower quantile" means the alpha quantile.
 
 Each bound is exact when the residuals of a family are jointly Gaussian with equal correlation,
-which is the one asymptotic assumption of THEORY 2.
+which is the one asymptotic assumption of THEORY 10.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float64
 from scipy import special
 
-
-def chi2_quantile(alpha: float, degrees: float) -> float:
-    """Return the lower alpha quantile of chi-square."""
-    return float(2 * special.gammaincinv(degrees / 2, alpha))
+Degrees: TypeAlias = float | Float64[np.ndarray, " r"]
+"""Degrees of freedom, above 0: one number, or one a row."""
 
 
-def f_quantile(alpha: float, numerator: float, denominator: float) -> float:
-    """Return the lower alpha quantile of Fisher's F."""
-    return float(special.fdtri(numerator, denominator, alpha))
+def chi2_quantile(alpha: float, degrees: Degrees) -> Float64[np.ndarray, "*r"]:
+    """Return the lower alpha quantile of chi-square, in the shape of ``degrees``."""
+    return np.asarray(2 * special.gammaincinv(np.asarray(degrees) / 2, alpha))
+
+
+def f_quantile(alpha: float, numerator: Degrees, denominator: Degrees) -> Float64[np.ndarray, "*r"]:
+    """Return the lower alpha quantile of Fisher's F, in the shape of its degrees of freedom."""
+    return np.asarray(special.fdtri(numerator, denominator, alpha))
 
 
 def t_quantile(alpha: float, degrees: float) -> float:
     """Return the lower alpha quantile of Student's t."""
     return float(special.stdtrit(degrees, alpha))
-
-
-def trimmed_chi2_quantile(alpha: float, n: int, n_hidden: int) -> float:
-    """Return q with P(sum of the smallest n - c of n chi-squares of 1 degree < q) <= alpha; 0 when c >= n.
-
-    For every u the sum is at least sum_i min(X_i, u) - c u, and Chernoff's bound of the lower tail
-    of a sum of independent min(X_i, u) is exact in form; the best u and exponent of a grid are
-    taken. With c = 0 it is below the chi-square quantile by Chernoff's slack, about a tenth at n = 50.
-    """
-    if n_hidden >= n:
-        return 0.0
-    caps, rates, log_moments = _capped_moments()
-    bounds = ((np.log(alpha) - n * log_moments) / rates).max(axis=1) - n_hidden * caps
-    return max(0.0, float(bounds.max()))
-
-
-@lru_cache(maxsize=1)
-def _capped_moments() -> tuple[Float64[np.ndarray, " u"], Float64[np.ndarray, " l"], Float64[np.ndarray, "u l"]]:
-    """Caps u, rates l, and log E exp(-l min(Z^2, u)) for Z standard normal."""
-    grid = np.linspace(0, 8, 2001)
-    squares, weights = grid**2, np.exp(-(grid**2) / 2)
-    weights[0] /= 2  # the trapezoid's end; the other weighs nothing
-    caps, rates = np.array([*np.linspace(0.5, 8.0, 31), 64.0]), np.geomspace(0.02, 20.0, 60)
-    moments = [np.exp(-rates[:, None] * np.minimum(squares, cap)) @ weights for cap in caps]
-    return caps, rates, np.log(np.array(moments) / weights.sum())
 
 
 def contrast_upper(
@@ -62,8 +40,8 @@ def contrast_upper(
     *,
     between: float,
     within: float,
-    n_b: float,
-    n_w: float,
+    n_b: Degrees,
+    n_w: Degrees,
     alpha: float,
 ) -> Float64[np.ndarray, " r"]:
     """Return upper bounds on between * E[MSB] - within * E[MSW], not below 0 (Tukey-Williams).
@@ -71,7 +49,7 @@ def contrast_upper(
     With between = within = 1/s this is Williams' 1962 bound on a variance component:
     n_b MSB / chi2(alpha; n_b) * max(0, 1 - F(alpha; n_b, n_w) MSW / MSB) / s.
     """
-    return _contrast(msb, msw, between, within, n_b / chi2_quantile(alpha, n_b), f_quantile(alpha, n_b, n_w))
+    return _contrast(msb, msw, between, within, n_b, n_w, alpha)
 
 
 def contrast_lower(
@@ -80,12 +58,12 @@ def contrast_lower(
     *,
     between: float,
     within: float,
-    n_b: float,
-    n_w: float,
+    n_b: Degrees,
+    n_w: Degrees,
     alpha: float,
 ) -> Float64[np.ndarray, " r"]:
     """Return lower bounds on between * E[MSB] - within * E[MSW], not below 0: the same, from the upper quantiles."""
-    return _contrast(msb, msw, between, within, n_b / chi2_quantile(1 - alpha, n_b), f_quantile(1 - alpha, n_b, n_w))
+    return _contrast(msb, msw, between, within, n_b, n_w, 1 - alpha)
 
 
 def _contrast(
@@ -93,10 +71,12 @@ def _contrast(
     msw: Float64[np.ndarray, " r"],
     between: float,
     within: float,
-    scale: float,
-    ratio: float,
+    n_b: Degrees,
+    n_w: Degrees,
+    tail: float,
 ) -> Float64[np.ndarray, " r"]:
-    return np.asarray(scale * np.maximum(0.0, between * msb - within * ratio * msw))
+    scale = n_b / chi2_quantile(tail, n_b)
+    return np.asarray(scale * np.maximum(0.0, between * msb - within * f_quantile(tail, n_b, n_w) * msw))
 
 
 def mean_error(per_family: Float64[np.ndarray, b * r], alpha: float) -> Float64[np.ndarray, "*r"]:
@@ -131,21 +111,3 @@ def ratio_upper(
     product = over * under
     root = np.sqrt(np.maximum(product**2 - over_upper * (2 * over - over_upper) * square, 0.0))
     return np.where(known, np.maximum((product + root) / square, 0.0), np.inf)
-
-
-def ratio_lower(
-    *,
-    over: Float64[np.ndarray, " r"],
-    over_lower: Float64[np.ndarray, " r"],
-    under: Float64[np.ndarray, " r"],
-    under_upper: Float64[np.ndarray, " r"],
-) -> Float64[np.ndarray, " r"]:
-    """Return lower bounds on a ratio, not below 0; the mirror of :func:`ratio_upper`.
-
-    0 where the denominator's upper bound is twice its estimate or more, or the numerator's lower bound is 0.
-    """
-    known = (under_upper < 2 * under) & (over_lower > 0)
-    square = np.where(known, under_upper * (2 * under - under_upper), 1.0)
-    product = over * under
-    root = np.sqrt(np.maximum(product**2 - over_lower * (2 * over - over_lower) * square, 0.0))
-    return np.where(known, np.maximum((product - root) / square, 0.0), 0.0)

@@ -12,21 +12,36 @@ its complement: e = (b * s + j) * n_sides + side.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import enum
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from jaxtyping import Bool, Float64, Int64, UInt8
 
-from protocol.encoding import SEED_BYTES, Digest, Seed, digest
-from protocol.errors import MalformedMessage
-from protocol.task import SeedPolicy, Task
+from protocol.encoding import SEED_BYTES, Digest, Seed, Value, digest
+from protocol.errors import InternalError, MalformedMessage
+from protocol.game.game import Game, SeedPolicy
+from protocol.game.tilting import LAMBDAS, UNIFORM_16, Tilts
 
 MAX_EVALUATIONS = 50_000_000
 
 _BLOCK_BYTES = 16
 _CHUNK_UNITS = 1 << 21  # units of the subsets derived at once; does not affect outputs
+
+
+class Bases(enum.Enum):
+    """Where the bases of a design's families come from.
+
+    drawn   each unit is in when a 16-bit draw is below the measure's threshold
+    tilted  some of them with thresholds along the claim's scores (``tilting``); only with complements
+    all     every subset is a base once, in the order of its number, in which bit i is unit i; siblings are its copies
+    """
+
+    DRAWN = "drawn"
+    TILTED = "tilted"
+    ALL = "all"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +54,14 @@ class Design:
     keep_16 : a sibling keeps a unit of its base when a 16-bit draw is below this, else redraws
         it; two siblings are rho-correlated with rho = (keep_16 / 65536)^2.
     complements : whether each subset is followed by its complement; only for p = 1/2.
+    bases : where the families' bases come from.
     """
 
     n_families: int
     n_siblings: int
     keep_16: int
     complements: bool
+    bases: Bases = Bases.DRAWN
 
     def __post_init__(self) -> None:
         if self.n_families < 1 or self.n_siblings < 1:
@@ -53,8 +70,17 @@ class Design:
             )
         if not 0 <= self.keep_16 < 1 << 16:
             raise MalformedMessage(f"design: expected keep_16 from 0 to 65535, got {self.keep_16}")
+        if self.bases is Bases.TILTED and not self.complements:
+            raise MalformedMessage("design: expected complements where bases are tilted, got none")
+        if self.bases is Bases.ALL and (self.complements or self.keep_16):
+            raise MalformedMessage("design: expected neither complements nor a correlation where every subset is taken")
         if self.n_evaluations > MAX_EVALUATIONS:
             raise MalformedMessage(f"design: expected at most {MAX_EVALUATIONS} evaluations, got {self.n_evaluations}")
+
+    @property
+    def fields(self) -> list[Value]:
+        """What is hashed of a design."""
+        return [self.n_families, self.n_siblings, self.keep_16, self.complements, self.bases.value]
 
     @property
     def n_sides(self) -> int:
@@ -71,10 +97,12 @@ class Design:
         """Correlation of two siblings' inclusion of one unit."""
         return (self.keep_16 / (1 << 16)) ** 2
 
-    def check_fits(self, task: Task) -> None:
-        """Raise :class:`MalformedMessage` if the design has complements and the task's p is not 1/2."""
-        if self.complements and not task.has_complements:
-            raise MalformedMessage(f"design: expected no complements but at p = 1/2, got some at p = {task.p}")
+    def check_fits(self, game: Game) -> None:
+        """Raise :class:`MalformedMessage` for complements that the game has not, or every subset of another game."""
+        if self.complements and not game.measure.has_complements:
+            raise MalformedMessage(f"design: expected no complements but at p = 1/2, got some at p = {game.measure.p}")
+        if self.bases is Bases.ALL and self.n_families != 1 << min(game.n_units, 63):
+            raise MalformedMessage(f"design: expected each of 2^{game.n_units} subsets once, got {self.n_families}")
 
 
 def families(*, n_families: int, n_siblings: int, rho: float, complements: bool) -> Design:
@@ -90,10 +118,14 @@ def pairs(n_pairs: int, *, complements: bool = True) -> Design:
 
 @dataclass(frozen=True, kw_only=True)
 class Draw:
-    """A seed and a design: every subset and every training seed of one round."""
+    """A seed and a design: every subset and every training seed of one round.
+
+    along : the claim's tilts, which a tilted design needs; no part of the draw's name, as the claim is committed.
+    """
 
     seed: Seed
     design: Design
+    along: Tilts | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.seed) != SEED_BYTES:
@@ -105,41 +137,70 @@ class Draw:
 
     @cached_property
     def digest(self) -> Digest:
-        design = self.design
-        return digest("draw", self.seed, design.n_families, design.n_siblings, design.keep_16, design.complements)
+        return digest("draw", self.seed, *self.design.fields)
 
-    def subsets(self, task: Task, evaluations: Int64[np.ndarray, " m"]) -> Bool[np.ndarray, "m n"]:
+    def subsets(self, game: Game, evaluations: Int64[np.ndarray, " m"]) -> Bool[np.ndarray, "m n"]:
         """Return the subsets of the numbered evaluations, True where a unit is in.
 
         Parameters
         ----------
         evaluations : shape (m,), each from 0 to ``n_evaluations`` - 1, in any order.
         """
-        out = np.empty((len(evaluations), task.n_units), dtype=bool)
+        out = np.empty((len(evaluations), game.n_units), dtype=bool)
         bases, siblings = _Stream(self.seed, "base"), _Stream(self.seed, "sibling")
-        step = max(1, _CHUNK_UNITS // task.n_units)
+        step = max(1, _CHUNK_UNITS // game.n_units)
         for start in range(0, len(evaluations), step):
-            out[start : start + step] = self._subsets(task, evaluations[start : start + step], bases, siblings)
+            out[start : start + step] = self._subsets(game, evaluations[start : start + step], bases, siblings)
         return out
 
     def _subsets(
-        self, task: Task, evaluations: Int64[np.ndarray, " m"], bases: _Stream, siblings: _Stream
+        self, game: Game, evaluations: Int64[np.ndarray, " m"], bases: _Stream, siblings: _Stream
     ) -> Bool[np.ndarray, "m n"]:
-        design, n = self.design, task.n_units
+        design, n = self.design, game.n_units
         members, member_of = np.unique(evaluations // design.n_sides, return_inverse=True)
         bases_of, base_of = np.unique(members // design.n_siblings, return_inverse=True)
-        base = bases.read_each(bases_of, 2 * n).view("<u2") < task.p_16
+        if design.bases is Bases.ALL:
+            return every_subset(n, evaluations // design.n_siblings)
         draws = siblings.read_each(members, 4 * n).view("<u2")
-        subsets = np.where(draws[:, :n] < design.keep_16, base[base_of], draws[:, n:] < task.p_16)
+        base = bases.read_each(bases_of, 2 * n).view("<u2") < self._base_thresholds(game, bases_of)
+        subsets = np.where(draws[:, :n] < design.keep_16, base[base_of], draws[:, n:] < game.measure.p_16)
         is_complement = evaluations % design.n_sides == 1
         return np.asarray(subsets[member_of] ^ is_complement[:, None])
 
-    def training_seeds(self, task: Task, evaluations: Int64[np.ndarray, " m"]) -> Int64[np.ndarray, " m"]:
+    def bases(self, game: Game, families: Int64[np.ndarray, " k"]) -> Bool[np.ndarray, "k n"]:
+        """Return the bases of the numbered families."""
+        if self.design.bases is Bases.ALL:
+            return every_subset(game.n_units, families)
+        draws = _Stream(self.seed, "base").read_each(families, 2 * game.n_units).view("<u2")
+        return np.asarray(draws < self._base_thresholds(game, families))
+
+    def _base_thresholds(self, game: Game, families: Int64[np.ndarray, " k"]) -> np.ndarray:
+        """What a base's 16-bit draws must be below, shape (k, N) or one number."""
+        if self.design.bases is not Bases.TILTED:
+            return np.array(game.measure.p_16, dtype=np.uint16)
+        if self.along is None:
+            raise InternalError("a tilted design was drawn without the claim that it is tilted along")
+        choice = _Stream(self.seed, "tilt").read_each(families, 16)
+        kind, target = choice[:, :4].copy().view("<u2"), choice[:, 8:].copy().view("<u8")[:, 0]
+        chosen = ((target >> np.uint64(11)) * 2.0**-53 * self.along.n_targets).astype(np.int64)
+        thresholds = np.full((len(families), game.n_units), game.measure.p_16, dtype=np.uint16)
+        tilted = np.flatnonzero(kind[:, 0] >= UNIFORM_16)
+        which = (kind[tilted, 1].astype(np.int64) * len(LAMBDAS)) >> 16
+        found = self.along.thresholds(chosen[tilted])
+        thresholds[tilted] = found[np.arange(len(tilted)), which]
+        return thresholds
+
+    def training_seeds(self, game: Game, evaluations: Int64[np.ndarray, " m"]) -> Int64[np.ndarray, " m"]:
         """Return each evaluation's training seed, from 0 to 2^63 - 1 (THEORY 1, seed policy)."""
-        if task.seed_policy is SeedPolicy.SHARED:
-            return np.full(len(evaluations), task.seed, dtype=np.int64)
+        if game.seed_policy is SeedPolicy.SHARED:
+            return np.full(len(evaluations), game.seed, dtype=np.int64)
         draws = _Stream(self.seed, "training seed").read_each(evaluations, 8).view("<u8")
         return np.asarray(draws[:, 0] >> 1).astype(np.int64)
+
+
+def every_subset(n_units: int, numbers: Int64[np.ndarray, " m"]) -> Bool[np.ndarray, "m n"]:
+    """Return the subsets of these numbers: unit i is in when bit i is set."""
+    return np.asarray((numbers[:, None] >> np.arange(n_units, dtype=np.int64)) & 1 == 1)
 
 
 def subset_digests(subsets: Bool[np.ndarray, "m n"]) -> list[Digest]:

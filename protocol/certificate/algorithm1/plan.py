@@ -8,44 +8,28 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from protocol.certificate import algorithm1
-from protocol.certificate.algorithm1 import Counts
-from protocol.certificate.plan import Forecast, Plan
-from protocol.certificate.terms import Across, Assurance, Method, Terms
+from protocol.certificate.algorithm1 import bound as algorithm1
+from protocol.certificate.algorithm1.bound import Counts
+from protocol.certificate.planning import Budget, Forecast, Plan
+from protocol.certificate.terms import Rounds, Terms
 from protocol.claim import Claim
 from protocol.errors import ArgumentError, BudgetError
-from protocol.task import Task
+from protocol.game import Game
 
 
-def counts_of(task: Task, claim: Claim, *, epsilon: float, delta: float) -> Counts:
+def counts_of(game: Game, claim: Claim, *, epsilon: float, delta: float) -> Counts:
     """Return the counts for this very claim of a task of one target; epsilon is a share of b^2."""
-    middle, b = algorithm1.centre(task)
+    middle, b = algorithm1.centre(game)
     largest = algorithm1.largest_prediction(claim, middle)
     return algorithm1.counts(epsilon=epsilon * b**2, delta=delta, b=b, largest=largest)
 
 
-def best_within(
-    task: Task,
-    claim: Claim | None,
-    *,
-    epsilon: float,
-    delta: float,
-    max_retrainings: int,
-    max_answers: int,
-    n_checks: int | None = None,
-    max_served: int | None = None,
-) -> Plan:
+def best_within(game: Game, claim: Claim | None, terms: Terms, budget: Budget) -> Plan:
     """Return the one plan there is, if it fits the budgets.
 
     A claim that a session rejects before any challenge costs nothing and is planned whatever the budgets: none at
-    all, one of another shape, one whose coefficients alone put it off.
-
-    Parameters
-    ----------
-    epsilon : as a share of the squared half range.
-    max_retrainings : most trainings that the verifier will do. max_answers : most asked of the prover.
-    n_checks : answers rechecked a round; by default as many as the counts ask for, and fewer are refused.
-    max_served : most trainings that the prover's server takes in one session; None where it does not say.
+    all, one of another shape, one whose coefficients alone put it off. ``terms.epsilon`` is a share of the squared half
+    range. Fewer checks than the counts ask for are refused.
 
     Raises
     ------
@@ -54,18 +38,19 @@ def best_within(
     ArgumentError
         More targets than one, a number out of its range, or rounds larger than any challenge may be.
     """
-    if task.n_targets != 1:
-        raise ArgumentError(f"algorithm1: expected a task of one target, got {task.n_targets}: average them")
-    if claim is None or claim.scores.shape != (1, task.n_units) or algorithm1.is_certainly_off(task, claim, epsilon):
-        _, b = algorithm1.centre(task)
+    epsilon, delta = terms.epsilon, terms.delta
+    if game.n_targets != 1:
+        raise ArgumentError(f"algorithm1: expected a task of one target, got {game.n_targets}: average them")
+    if claim is None or claim.scores.shape != (1, game.n_units) or algorithm1.is_certainly_off(game, claim, epsilon):
+        _, b = algorithm1.centre(game)
         least = algorithm1.counts(epsilon=epsilon * b**2, delta=delta, b=b, largest=0.0)
         return _plan(least, epsilon, delta, n_retrained=0, n_answered=0)
-    asked = counts_of(task, claim, epsilon=epsilon, delta=delta)
-    if n_checks is not None:
-        if n_checks < asked.n_checks:
-            raise ArgumentError(f"n_checks: expected at least {asked.n_checks} answers a round, got {n_checks}")
-        asked = replace(asked, n_checks=n_checks)
-    _check_budgets(asked, max_retrainings, max_answers, max_served)
+    asked = counts_of(game, claim, epsilon=epsilon, delta=delta)
+    if budget.n_checks is not None:
+        if budget.n_checks < asked.n_checks:
+            raise ArgumentError(f"n_checks: expected at least {asked.n_checks} answers a round, got {budget.n_checks}")
+        asked = replace(asked, n_checks=budget.n_checks)
+    _check_budgets(asked, budget.max_retrainings, budget.max_answers, budget.max_served)
     return _plan(asked, epsilon, delta, n_retrained=asked.n_retrained, n_answered=asked.n_answers)
 
 
@@ -83,13 +68,26 @@ def _check_budgets(asked: Counts, max_retrainings: int, max_answers: int, max_se
 
 
 def _plan(asked: Counts, epsilon: float, delta: float, *, n_retrained: int, n_answered: int) -> Plan:
-    terms = Terms(
-        epsilon=epsilon, delta=delta, across=Across.MEAN, assurance=Assurance.AUDITED, looks=asked.designs(),
-        n_checks=asked.n_checks, method=Method.ALGORITHM1,
-    )  # fmt: skip
     # The theorem promises ACCEPT to a perfect claim; its statistic then has mean 0, and its bound epsilon / 2.
     forecast = Forecast(median_bound=epsilon / 2, power=1 - delta)
     return Plan(
-        terms=terms, first=forecast, last=forecast, n_retrained=(n_retrained, n_retrained),
-        n_answered=(n_answered, n_answered), sufficient=True,
-    )  # fmt: skip
+        rounds=Rounds(looks=asked.designs(), n_checks=asked.n_checks),
+        first=forecast,
+        last=forecast,
+        n_retrained=(n_retrained, n_retrained),
+        n_answered=(n_answered, n_answered),
+        expected_retrained=float(n_retrained),
+        expected_answered=float(n_answered),
+        sufficient=True,
+        summary=_summary(asked, n_retrained, n_answered),
+    )
+
+
+def _summary(asked: Counts, n_retrained: int, n_answered: int) -> str:
+    if not n_answered:
+        return "Algorithm 1 trains nothing, since the claim is ruled out as it stands"
+    pairs = ", ".join(str(n) for n in asked.pairs)
+    return (
+        f"Algorithm 1, pairs at rho {asked.rho:.3g}, twice that and 0 ({pairs}), {n_answered} trainings asked of the "
+        f"prover; {n_retrained} retrainings here, {asked.n_checks} checks a round and {asked.fresh} fresh"
+    )

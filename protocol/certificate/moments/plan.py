@@ -1,0 +1,242 @@
+"""How many families the moment certificate needs, and of which design (THEORY 2.14).
+
+Before the pilot, the claim's own figures say what to expect; after it, what the verifier saw itself.
+Either decides only which families are drawn: the bound holds for every design, so a false figure
+costs retrainings and nothing else.
+
+Letters: s siblings, rho their correlation, v the odd residual's mean square with seed noise in it,
+g the gap, nu the noise, all as shares of Var f; a = E Y / rho over what E Y may be for an ACCEPT.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from protocol.certificate.moments import bound
+from protocol.certificate.moments.certificate import ALONG_SHARE, GAP_SHARE, UNIFORM_ALONG
+from protocol.certificate.planning import Budget, Forecast, Outlook, Plan
+from protocol.certificate.terms import MAX_LOOKS, Across, Answers, Rounds, Terms
+from protocol.errors import BudgetError
+from protocol.game import Game, SeedPolicy
+from protocol.game.sampling import Bases, Design, families, pairs
+
+PILOT_FAMILIES = 10
+"""Subsets of the pilot, each with its complement; each is trained twice where every training has a seed of its own."""
+
+FLOOR = 80
+"""No verdict before so many families. A stop on fewer is too often luck where the kurtosis is above the assumption."""
+
+SIBLINGS = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 48, 64, 96)
+RHOS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
+
+_TWICE_16 = 65535  # siblings that keep every unit but one in 65,536: one subset trained twice
+_GROWTH = 1.05  # of the families from one look to the next
+_LIKELY_SD = 1.3  # nine runs in ten stay below so many standard deviations above the mean
+_WIDTH, _WIDENS = 1.3, 0.85  # of bound.lower_of_mean over sqrt(-2 ln alpha) standard errors: many families, few
+_LARGEST = 1 << 24  # families, and subsets of all looks; a larger budget is not worth stating, nor does a round hold it
+
+
+def pilot_design(game: Game) -> Design:
+    """Return the pilot's design: what weights, centres and the noise are read from."""
+    if game.seed_policy is SeedPolicy.SHARED:
+        return pairs(PILOT_FAMILIES, complements=game.measure.has_complements)
+    return Design(n_families=PILOT_FAMILIES, n_siblings=2, keep_16=_TWICE_16, complements=game.measure.has_complements)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """The search for a design, and what it holds fixed."""
+
+    game: Game
+    terms: Terms
+    outlook: Outlook
+
+    @property
+    def alpha(self) -> float:
+        """The probability that one row's bound on the gap fails."""
+        n_rows = self.game.n_targets if self.terms.across is Across.EVERY else 1
+        return GAP_SHARE * self.terms.delta / n_rows
+
+    @property
+    def kurtosis(self) -> float:
+        """K."""
+        return self.terms.kurtosis or 1.0
+
+    def allowed(self, n: int, n_siblings: int = 1, rho: float = 1.0) -> float:
+        """Return what E Y / rho may be for an ACCEPT on n families, as a share of Var f.
+
+        By Minkowski's step, or by what the residual along the claim is expected to show of Var f.
+        """
+        explained, epsilon = min(max(self.outlook.r2, 0.0), 1.0), self.terms.epsilon
+        n_targets, across = self.game.n_targets, self.terms.across
+        if across is Across.MEAN and n_targets > 1:
+            return bound.largest_share(epsilon * n_targets) / n_targets * explained
+        return max(bound.largest_share(epsilon) * explained, epsilon * self.shown(n, n_siblings, rho, self.alpha))
+
+    def shown(self, n: int, n_siblings: int, rho: float, alpha: float) -> float:
+        """Return the share of Var f that the residual along the claim is expected to show on n families.
+
+        Along the claim a family's residual is about as large as elsewhere. The bound on its mean needs one on its
+        spread first, which is n / q too large, and widens by the root of that.
+        """
+        along = alpha * ALONG_SHARE / GAP_SHARE
+        tilted = self.terms.answers is Answers.OWN and self.game.measure.has_complements
+        assumed = self.kurtosis if tilted else max(self.kurtosis, UNIFORM_ALONG)
+        q = bound.anytime_quantile(n, assumed, along / 4)
+        if q <= 0:
+            return 0.0
+        explained = min(max(self.outlook.r2, 0.0), 1.0)
+        shared = rho if n_siblings > 1 else 1.0
+        spread = self.mean(n_siblings, rho) * shared * min(self.outlook.residual_sd, 1.0)
+        width = max(_WIDTH, _WIDENS * math.sqrt(n / q))
+        opposed = 2 * math.sqrt(explained) * width * math.sqrt(-2 * math.log(along) * spread / n)
+        # Squares are bounded by betting, the better the more siblings a family's mean is over.
+        squares = self.outlook.residual * max(1 - 5 / math.sqrt(n * n_siblings) - 30 / n, 0.0)
+        return min(max(explained - opposed, 0.0) + squares, 1.0)
+
+    def mean(self, n_siblings: int, rho: float) -> float:
+        """Return the expected E Y / rho, as a share of Var f."""
+        v, g = self.outlook.residual, self.outlook.relative_gap
+        above = max(v - g - self.outlook.noise, 0.0)
+        degree = 3 if self.game.measure.has_complements else 2
+        between = rho * g + rho**degree * above
+        return v if n_siblings == 1 else (v + (n_siblings - 1) * between) / n_siblings / rho
+
+    def families_needed(self, n_siblings: int, rho: float, *, chance: float) -> int | None:
+        """Return the fewest families from the floor on whose bound is forecast to pass, or None when no number is."""
+        if not self._passes(_LARGEST, n_siblings, rho, chance):
+            return None
+        low, high = FLOOR, FLOOR
+        while not self._passes(high, n_siblings, rho, chance):
+            low, high = high + 1, 2 * high
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._passes(middle, n_siblings, rho, chance) else (middle + 1, high)
+        return low
+
+    def _passes(self, n: int, n_siblings: int, rho: float, chance: float) -> bool:
+        mean = self.mean(n_siblings, rho)
+        q = bound.anytime_quantile(n, self.kurtosis, self.alpha)
+        return n * mean * (1 + chance * self.outlook.residual_sd / math.sqrt(n)) <= q * self.allowed(n, n_siblings, rho)
+
+    def kinds(self) -> Iterator[tuple[int, float]]:
+        """Yield the designs tried: independent subsets, then families."""
+        yield 1, 0.0
+        for n_siblings in SIBLINGS[1:]:
+            for rho in RHOS:
+                yield n_siblings, rho
+
+    def cheapest(self) -> tuple[int, float, int | None]:
+        """Return (siblings, rho, families) of the fewest trainings in nine runs of ten; families None where none do."""
+        best: tuple[int, float, int | None] = (1, 0.0, None)
+        for n_siblings, rho in self.kinds():
+            if best[2] is not None:  # whether any number of families takes fewer trainings, before the least is sought
+                most = (best[2] * best[0] - 1) // n_siblings
+                if most < FLOOR or not self._passes(most, n_siblings, rho, _LIKELY_SD):
+                    continue
+            n = self.families_needed(n_siblings, rho, chance=_LIKELY_SD)
+            if n is not None and (best[2] is None or n * n_siblings < best[2] * best[0]):
+                best = n_siblings, rho, n
+        return best
+
+
+def plan_own(game: Game, terms: Terms, budget: Budget, outlook: Outlook, *, is_seen: bool) -> Plan:
+    """Return the pilot and looks whose expected number of trainings is least.
+
+    Looks begin at the floor, or where an ACCEPT is first possible, and grow by a twentieth until the budget is spent;
+    the certificate holds at all of them at once.
+
+    Raises
+    ------
+    BudgetError
+        The budget does not reach the floor, or no number of families within it leaves any bound; it says what would.
+    """
+    pilot = pilot_design(game)
+    shape = Shape(game=game, terms=terms, outlook=outlook)
+    n_siblings, rho, needed = shape.cheapest()
+    sides, first = game.measure.n_sides, first_look(shape.kurtosis, shape.alpha)
+    n_subsets = min((budget.max_retrainings - pilot.n_evaluations) // sides, _LARGEST)
+    most = n_subsets // n_siblings
+    if most < first and n_siblings > 1:  # smaller families, rather than none
+        n_siblings, rho, most, needed = 1, 0.0, n_subsets, shape.families_needed(1, 0.0, chance=_LIKELY_SD)
+    if most < first:
+        enough = pilot.n_evaluations + first * sides
+        raise BudgetError(
+            f"moments: {budget.max_retrainings} retrainings leave no bound at kurtosis {shape.kurtosis:g}; "
+            f"the least is --max-retrainings {enough}"
+        )
+    sizes = _sizes(first, most)
+    one = families(n_families=1, n_siblings=n_siblings, rho=rho, complements=game.measure.has_complements)
+    # A lone sibling is its base, but for a unit in 65,536, where the base is drawn along the claim.
+    keep_16 = _TWICE_16 if n_siblings == 1 and one.complements else one.keep_16
+    bases = Bases.TILTED if one.complements else Bases.DRAWN
+    looks = tuple(
+        Design(n_families=n, n_siblings=n_siblings, keep_16=keep_16, complements=one.complements, bases=bases)
+        for n in sizes
+    )
+    kind, each = (n_siblings, rho), n_siblings * sides
+    expected = shape.families_needed(*kind, chance=0.0)
+    n_last = sum(sizes)
+    spent = min(expected or n_last, n_last)
+    power = _power(shape, n_last, *kind)
+    enough_families = needed is not None and needed <= n_last
+    said = "seen in the pilot" if is_seen else "expected"
+    siblings = "independent subsets" if n_siblings == 1 else f"families of {n_siblings}, rho {rho:.3g}"
+    sides_said = ", each with its complement" if sides > 1 else ""
+    return Plan(
+        rounds=Rounds(looks=(pilot, *looks)),
+        first=Forecast(median_bound=_median(shape, first, *kind), power=_power(shape, first, *kind)),
+        last=Forecast(median_bound=_median(shape, n_last, *kind), power=power),
+        n_retrained=(pilot.n_evaluations + first * each, pilot.n_evaluations + n_last * each),
+        n_answered=(0, 0),
+        expected_retrained=pilot.n_evaluations + spent * each,
+        expected_answered=0.0,
+        sufficient=enough_families,
+        summary=(
+            f"a pilot of {pilot.n_evaluations}, then {siblings}{sides_said}: about "
+            f"{pilot.n_evaluations + spent * each} retrainings here ({said}), "
+            f"{pilot.n_evaluations + n_last * each} at most"
+        ),
+    )
+
+
+def first_look(kurtosis: float, alpha: float) -> int:
+    """Return the fewest families, the floor at least, that leave any bound at all."""
+    low, high = FLOOR, FLOOR
+    while bound.anytime_quantile(high, kurtosis, alpha) <= 0:
+        low, high = high + 1, 2 * high
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if bound.anytime_quantile(middle, kurtosis, alpha) > 0 else (middle + 1, high)
+    return low
+
+
+def _sizes(first: int, most: int) -> list[int]:
+    """Families of every look: ``first``, then a twentieth more each time, or as much as reaches ``most`` in time."""
+    n_left = MAX_LOOKS - 2  # one round is the pilot's
+    growth = max(_GROWTH, (most / first) ** (1 / n_left))
+    sizes, total = [first], first
+    while total < most and len(sizes) < MAX_LOOKS - 1:
+        step = max(1, math.ceil(total * (growth - 1)))
+        if len(sizes) == MAX_LOOKS - 2 or total + step > most:
+            step = most - total
+        sizes.append(step)
+        total += step
+    return sizes
+
+
+def _median(shape: Shape, n: int, n_siblings: int, rho: float) -> float:
+    """The bound that half of all runs stay below."""
+    q, allowed = bound.anytime_quantile(n, shape.kurtosis, shape.alpha), shape.allowed(n, n_siblings, rho)
+    return shape.terms.epsilon * shape.mean(n_siblings, rho) * n / (q * allowed) if q * allowed > 0 else math.inf
+
+
+def _power(shape: Shape, n: int, n_siblings: int, rho: float) -> float:
+    """The probability that the bound has passed by then, the mean square over n families taken as Gaussian."""
+    q, mean = bound.anytime_quantile(n, shape.kurtosis, shape.alpha), shape.mean(n_siblings, rho)
+    if q <= 0 or not mean > 0:
+        return 0.0
+    z = (q * shape.allowed(n, n_siblings, rho) / (n * mean) - 1) * math.sqrt(n) / shape.outlook.residual_sd
+    return float(0.5 * (1 + math.erf(z / math.sqrt(2.0))))

@@ -1,0 +1,197 @@
+"""What each family adds to the bounds: a few numbers, so that looking again costs nothing (THEORY 2).
+
+Rows are what is bounded: one over all targets (pooled, mean), or one a target (every). A family's
+square is not negative and its mean is at least rho times the row's gap, whatever f is.
+
+Letters: B families, R rows (A of them from below), T targets; m_bt the mean of a family's residuals
+of target t; w_rt the weight of target t in row r, fixed before the first family was drawn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from protocol.certificate.moments.scales import CUT, Scales
+from protocol.certificate.readings import Readings
+from protocol.certificate.terms import Across
+from protocol.game import Game
+
+NO_VARIANCE = 1e-30
+"""Of a target's squared half range: a claim's variance below it is none, for it is less than outputs are rounded by."""
+
+RANGE_PRICE = 1 / 16
+"""About what a bound on the mean of n values pays for their range: ln(1/alpha)/n after a hundred families."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rows:
+    """What is bounded, row by row: R rows from above, A rows from below (one pooled, else one a target).
+
+    weights : shape (R, T), finite, at least 0. defined : shape (R,), False where a row's weights do not exist.
+    claim_variance : shape (R,); sum_t w_rt Var g_t, exact; 0 where a row is not defined.
+    cut : shape (T,); squared residuals are cut here when their mean is bounded from below. largest : shape (R,), the
+        range of a row's cut squares.
+    from_below : shape (A, T), weights of the rows bounded from below. length : shape (A,), sqrt(sum_t w_at Var g_t).
+    along, along_scale : shape (A,); mean and standard deviation in the pilot of the residual along the claim.
+    origin : shape (T,); Var f_t is at most the mean square about it. spread : shape (A,), the range of
+        sum_t w_at (f_t - origin_t)^2.
+    """
+
+    weights: Float64[np.ndarray, "r t"]
+    defined: Bool[np.ndarray, " r"]
+    claim_variance: Float64[np.ndarray, " r"]
+    cut: Float64[np.ndarray, " t"]
+    largest: Float64[np.ndarray, " r"]
+    from_below: Float64[np.ndarray, "a t"]
+    length: Float64[np.ndarray, " a"]
+    along: Float64[np.ndarray, " a"]
+    along_scale: Float64[np.ndarray, " a"]
+    origin: Float64[np.ndarray, " t"]
+    spread: Float64[np.ndarray, " a"]
+
+
+def rows_of(game: Game, pilot: Readings, scales: Scales, across: Across) -> Rows:
+    """Return the rows of a verdict; ``pilot`` is what ``scales`` were made of.
+
+    Across the mean a target's weight is 1 / (T Var g_t): the row is then the mean of X_t = gap_t / Var g_t, from which
+    the mean relative gap is bounded at its worst. There is no such row where some Var g_t is 0, or so small that its
+    weight could overflow: scores are the prover's to choose.
+    """
+    n, claim_variance, half = game.n_targets, pilot.claim_variance, game.width / 2
+    defined = np.ones(n if across is Across.EVERY else 1, dtype=bool)
+    from_below = scales.weights[None] if across is Across.POOLED else np.eye(n) / scales.variance
+    if across is Across.EVERY:
+        weights = from_below
+    elif across is Across.POOLED:
+        weights = scales.weights[None]
+    else:
+        varies = claim_variance > NO_VARIANCE * half**2
+        defined[:] = bool(varies.all())
+        weights = 1 / (n * np.where(varies, claim_variance, scales.variance))[None]
+    length = np.sqrt(from_below @ claim_variance)
+    along = along_claim(pilot, scales, from_below, length)
+    scale = along.std(axis=0, ddof=1)
+    cut = CUT**2 * (pilot.residual - scales.centre)[:, 0].var(axis=0)
+    origin = _origin(game, pilot)
+    return Rows(
+        weights=weights,
+        defined=defined,
+        claim_variance=np.where(defined, weights @ claim_variance, 0.0),
+        cut=cut,
+        largest=weights @ cut,
+        from_below=from_below,
+        length=length,
+        along=along.mean(axis=0),
+        along_scale=np.where(scale > 0, scale, 1e-9),
+        origin=origin,
+        spread=from_below @ np.maximum(game.hi - origin, origin - game.lo) ** 2,
+    )
+
+
+def _origin(game: Game, pilot: Readings) -> Float64[np.ndarray, " t"]:
+    """A point near the pilot's mean output, towards the middle of the range: squares about it are small, and bounded.
+
+    With m the mean counted from the middle and h half the range, a point d off the middle makes the mean square Var f +
+    (m - d)^2 and its range (h + d)^2. The sum of the first and of RANGE_PRICE times the second is least at this d.
+    """
+    middle, half = (game.lo + game.hi) / 2, game.width / 2
+    mean = (pilot.output if pilot.even is None else pilot.even).mean(axis=(0, 1)) - middle
+    off = np.clip((np.abs(mean) - RANGE_PRICE * half) / (1 + RANGE_PRICE), 0.0, half)
+    return np.asarray(middle + np.copysign(off, mean))
+
+
+def along_claim(
+    readings: Readings, scales: Scales, weights: Float64[np.ndarray, "a t"], length: Float64[np.ndarray, " a"]
+) -> Float64[np.ndarray, "b a"]:
+    """Return Z_ba, the family's mean of sum_t w_at (r_t - centre_t) g~_t over the claim's own length; shape (B, A).
+
+    g~ is the claim's linear part, whose mean is 0, so E Z_a = sum_t w_at <c_t, rhat_t> / length_a whatever the centre,
+    and by Cauchy and Schwarz (E Z_a)^2 is at most sum_t w_at gap_t. A zero claim has no direction and gives 0.
+    """
+    products = ((readings.residual - scales.centre) * readings.linear).mean(axis=1) @ weights.T
+    return np.asarray(products / np.where(length > 0, length, 1.0))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tally:
+    """The families so far, in the order of their index.
+
+    squares : shape (B, R); sum_t w_rt (m_bt - centre_t)^2 over rho.
+    along : shape (B, A); the residual along the claim. below : shape (B', R), cut squared residuals over their range,
+    whose mean is at most that of the squares. above : shape (B, A), squares about the origin over their range.
+    ratio : the range of ``below`` and ``above`` is so many times the rows'; 1 unless bases are tilted.
+    by_target : shape (B, T); a family's squares over each target's variance in the pilot, for the reader only.
+    """
+
+    squares: Float64[np.ndarray, "b r"]
+    along: Float64[np.ndarray, "b a"]
+    below: Float64[np.ndarray, "c r"]
+    above: Float64[np.ndarray, "b a"]
+    by_target: Float64[np.ndarray, "b t"]
+    ratio: float
+
+    @property
+    def n_families(self) -> int:
+        """B."""
+        return len(self.squares)
+
+
+def tally_of(
+    readings: Readings,
+    scales: Scales,
+    rows: Rows,
+    *,
+    ratio: Float64[np.ndarray, " b"] | None = None,
+    largest_ratio: float = 1.0,
+) -> Tally:
+    """Return what ``readings`` add.
+
+    Parameters
+    ----------
+    ratio : shape (B,); each base's probability under the measure over that under the law it was drawn from, at most
+        ``largest_ratio``; by default 1. With it every mean is what it would be under the measure.
+    """
+    weight = np.ones(readings.n_families) if ratio is None else ratio
+    rho = readings.rho if readings.n_siblings > 1 else 1.0
+    means = readings.residual.mean(axis=1) - scales.centre
+    share = np.ones(1) if ratio is None else weight / largest_ratio
+    return Tally(
+        squares=np.asarray(weight[:, None] * (means**2 @ rows.weights.T) / rho),
+        along=weight[:, None] * along_claim(readings, scales, rows.from_below, rows.length),
+        below=share[:, None] * _below(readings, rows),
+        above=share[:, None] * _above(readings, rows),
+        by_target=weight[:, None] * means**2 / scales.variance / rho,
+        ratio=largest_ratio,
+    )
+
+
+def joined(parts: list[Tally]) -> Tally:
+    """Return several looks' families as one; their bases are all drawn alike."""
+    arrays = [name for name in Tally.__dataclass_fields__ if name != "ratio"]
+    return Tally(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in arrays}, ratio=parts[0].ratio)
+
+
+def _below(readings: Readings, rows: Rows) -> Float64[np.ndarray, "c r"]:
+    """Values in [0, 1], mean at most sum_t w_rt Var r_t over ``largest``: odd squares, or half squared differences.
+
+    Siblings of a family are alike, so its mean over them is one value. Away from p = 1/2 two families make one value.
+    """
+    residual = readings.residual
+    if readings.even is not None:
+        squares = np.minimum(residual**2, rows.cut)
+    else:
+        n = readings.n_families // 2 * 2
+        squares = np.minimum((residual[0:n:2] - residual[1:n:2]) ** 2 / 2, rows.cut)
+    return np.asarray(squares.mean(axis=1) @ rows.weights.T / np.where(rows.largest > 0, rows.largest, 1.0))
+
+
+def _above(readings: Readings, rows: Rows) -> Float64[np.ndarray, "b a"]:
+    """Values in [0, 1] whose mean is at least sum_t w_at Var f_t over ``spread``: squares about the origin."""
+    if readings.even is None:
+        squares = (readings.output - rows.origin) ** 2
+    else:  # of x and its complement: half the sum of both squares is odd^2 + (even - origin)^2
+        squares = readings.output**2 + (readings.even - rows.origin) ** 2
+    return np.asarray(squares.mean(axis=1) @ rows.from_below.T / rows.spread)

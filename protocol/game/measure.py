@@ -1,0 +1,83 @@
+"""The law of random subsets: what is drawn, and what is known of it exactly (THEORY 1).
+
+One law so far, B_p: every unit is in with probability p, independently. Whoever needs p, a
+character, a variance or the complement rule asks the measure, so that a second law is one more
+class here and no change elsewhere.
+
+Letters: x in {0,1}^N a subset, phi_i(x) = (x_i - p)/sqrt(p(1-p)) its characters; theta inclusion
+weights, c_i = theta_i sqrt(p(1-p)) their coefficients.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from protocol.game import harmonic
+
+HALF_16 = 1 << 15
+"""Inclusion threshold of p = 1/2; only there does a subset have a complement (THEORY 2)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """B_p: each unit is in with probability p, independently of the others.
+
+    p_16 : a unit is in when a 16-bit draw is below it, so p = p_16 / 65536 exactly; from 1 to 65535.
+        The statement that holds it checks the range.
+    """
+
+    p_16: int
+
+    @property
+    def p(self) -> float:
+        """Probability that a unit is in a subset."""
+        return self.p_16 / (1 << 16)
+
+    @property
+    def has_complements(self) -> bool:
+        """Whether the complement of a subset is distributed like a subset: p = 1/2 (THEORY 2)."""
+        return self.p_16 == HALF_16
+
+    @property
+    def n_sides(self) -> int:
+        """Trainings of one independent draw: 2 where a subset comes with its complement, else 1."""
+        return 2 if self.has_complements else 1
+
+    @property
+    def linear_kurtosis(self) -> float:
+        """The least K that can be assumed of a family's square: what a claim's own linear error reaches (THEORY 2.7).
+
+        A prover controls the linear part of a residual, so no smaller bound means anything. 3 at p = 1/2, whatever the
+        siblings. Elsewhere one unit about a centre that is not quite its mean has 1 / min(p, 1-p), its mean over
+        siblings up to 1.06 times that, and every other linear error at most 5.3.
+        """
+        if self.has_complements:
+            return 3.0
+        return max(5.3, 1.06 / min(self.p, 1 - self.p))
+
+    def centred(self, subsets: Bool[np.ndarray, "m n"]) -> Float64[np.ndarray, "m n"]:
+        """Return x_i - p, mean 0 exactly."""
+        return np.asarray(subsets - self.p)
+
+    def characters(self, subsets: Bool[np.ndarray, "m n"]) -> Float64[np.ndarray, "m n"]:
+        """Return phi_i(x), mean 0 and variance 1."""
+        return harmonic.characters(subsets, self.p)
+
+    def coefficients(self, weights: Float64[np.ndarray, "*b n"]) -> Float64[np.ndarray, "*b n"]:
+        """Return the coefficients c_i of inclusion weights."""
+        return harmonic.coefficients_from_weights(weights, self.p)
+
+    def mean_of(self, intercepts: Float64[np.ndarray, " t"], weights: Float64[np.ndarray, "t n"]) -> np.ndarray:
+        """Return E g of g(x) = theta_0 + sum_i theta_i x_i, shape (T,)."""
+        return np.asarray(intercepts + self.p * weights.sum(axis=1))
+
+    def linear_variance(self, weights: Float64[np.ndarray, "*b n"]) -> Float64[np.ndarray, "*b"]:
+        """Return Var g of g(x) = theta_0 + sum_i theta_i x_i, exactly."""
+        return harmonic.linear_variance(weights, self.p)
+
+
+HALF = Measure(p_16=HALF_16)
+"""p = 1/2."""
