@@ -34,9 +34,9 @@ import torch
 from jaxtyping import Float64
 
 from protocol.errors import TrainingError
+from protocol.game.sampling import Draw, pairs, seed_from_integer
 from protocol.numerics import Exact
 from protocol.recipes import Logistic, Sgd, Sklearn
-from protocol.sampling import Draw, pairs, seed_from_integer
 from protocol.task import Task
 from protocol.training import Dataset, Trainer
 from protocol.training.descent.networks import OwnFactory, own_factory

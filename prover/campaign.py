@@ -19,11 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from protocol.certificate.plan import Outlook
+from protocol.certificate.planning import Outlook
 from protocol.claim import Claim, Figures
 from protocol.encoding import SEED_BYTES, Seed
 from protocol.errors import ArgumentError
-from protocol.sampling import MAX_EVALUATIONS, Draw, pairs
+from protocol.game.sampling import MAX_EVALUATIONS, Draw, pairs
 from protocol.task import Task
 from prover.engines import Done, Engine
 from prover.fitting.fit import MIN_EVALUATIONS, Fit, Method, fit, judge
@@ -114,7 +114,7 @@ class Campaign:
     ) -> None:
         self._store, self._task, self._engine = store, task, engine
         self._purpose, self._device, self._method, self._watch = purpose, device, method, watch
-        self._sides = 2 if task.has_complements else 1
+        self._sides = task.measure.n_sides
         self._draw = self._saved_draw()
 
     def run(self, goal: Goal) -> Outcome:
@@ -157,7 +157,7 @@ class Campaign:
         draw = self._store.campaign(self._purpose)
         if draw is None:
             # As long as any campaign can be: a subset depends on its number and the seed alone.
-            design = pairs(MAX_EVALUATIONS // self._sides, complements=self._task.has_complements)
+            design = pairs(MAX_EVALUATIONS // self._sides, complements=self._task.measure.has_complements)
             draw = Draw(seed=Seed(secrets.token_bytes(SEED_BYTES)), design=design)
             self._store.add_campaign(self._purpose, draw)
         return draw

@@ -12,6 +12,8 @@ from collections.abc import Collection
 import numpy as np
 
 from protocol.errors import ArgumentError
+from protocol.game import Measure
+from protocol.game.game import LARGEST
 from protocol.numerics import Profile, widest
 from protocol.recipes import Kernel, KernelKind, Logistic, Recipe, Ridge, Sgd, Sklearn
 from protocol.task import (
@@ -36,7 +38,7 @@ MAX_DEFAULT_TRAIN = 1000
 MAX_DEFAULT_TARGETS = 200
 DIGITS = "sklearn:digits"
 _DIGITS_L2 = 256.0
-"""RidgeClassifier's alpha = 1 on pixels divided by 16: the penalty behind the figures of THEORY 10."""
+"""RidgeClassifier's alpha = 1 on pixels divided by 16."""
 
 _L2_PER_ROW = {"ridge": 0.03, "logistic": 1e-3}
 """Penalty per training row where none is given: as strong, on scaled features, as the one for digits."""
@@ -45,7 +47,7 @@ _RECIPES = {Ridge.name, Logistic.name, Kernel.name, Sgd.name, Sklearn.name}
 _OF_TANGENT = {"factory", "widths", "image"}
 """Options of a network that a tangent kernel reads, too."""
 
-_OPEN = 1e100  # stands for a range that a pilot run is still to propose
+_OPEN = LARGEST  # stands for a range that a pilot run is still to propose
 
 
 def draft(choices: Choices, *, given: Collection[str] = ()) -> tuple[Task, Dataset]:
@@ -86,7 +88,7 @@ def draft(choices: Choices, *, given: Collection[str] = ()) -> tuple[Task, Datas
             lo=np.full(n_targets, -_OPEN),
             hi=np.full(n_targets, _OPEN),
         ),
-        p_16=_p_16(choices.p),
+        measure=Measure(p_16=_p_16(choices.p)),
         seed_policy=choices.seed_policy,
         seed=choices.seed,
         numerics=_numerics(choices, recipe, dataset, data.n_classes, n_averaged=n_rows if choices.average else 1),

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float64
 from scipy import special
 
-from protocol.sampling import Draw, pairs, seed_from_integer
+from protocol.game.sampling import Draw, pairs, seed_from_integer
 from protocol.task import TargetKind, Task
 from protocol.training import Dataset, Trainer
 from protocol.training.descent.networks import OwnFactory

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from protocol.errors import ArgumentError
-from protocol.sampling import MAX_EVALUATIONS, Draw, pairs, seed_from_integer
+from protocol.game.sampling import MAX_EVALUATIONS, Draw, pairs, seed_from_integer
 from protocol.task import Task
 from protocol.training.chunks import FIRST_CHUNK
 from prover.campaign import HEADROOM, TRAIN, pilot_size
@@ -83,7 +83,7 @@ class Estimate:
 
 
 def assumed(task: Task) -> tuple[Expectation, Expectation]:
-    """Return an easy and a hard function, which most lie between: those of THEORY 10."""
+    """Return an easy and a hard function, which most lie between: what was measured on digits."""
     return (
         _assumed(task, Moments(signal=0.94, noise=0.01), "as ridge on digits"),
         _assumed(task, Moments(signal=0.32, noise=0.30), "as a perceptron on digits"),
@@ -92,7 +92,7 @@ def assumed(task: Task) -> tuple[Expectation, Expectation]:
 
 def _assumed(task: Task, moments: Moments, like: str) -> Expectation:
     """Return an expectation from moments at p = 1/2; without complements all that is not W_1 is noise."""
-    if not task.has_complements:
+    if not task.measure.has_complements:
         moments = Moments(signal=moments.signal, noise=1 - moments.signal)
     return Expectation(moments=moments, whence=f"assumed: {like}")
 
@@ -144,7 +144,7 @@ def expected_of(store: Store, task: Task) -> Expectation | None:
     ArgumentError
         They are another task's. StoreError: the disk refuses.
     """
-    sides, draw = 2 if task.has_complements else 1, store.campaign(TRAIN)
+    sides, draw = task.measure.n_sides, store.campaign(TRAIN)
     n_saved = saved(store, task)
     missing = store.missing(TRAIN, n_saved)
     n = (missing[0].start if missing else n_saved) // sides  # with no hole among them
@@ -175,7 +175,7 @@ def _estimate(task: Task, moments: Moments, gap: float, pace: Speed, n_saved: in
     if not 0 < gap < 1:
         raise ArgumentError(f"--gap: expected a relative gap above 0 and below 1, got {gap}")
     needed = evaluations_needed(gap=gap, n_units=task.n_units, signal=moments.signal, noise=moments.noise)
-    n = max(math.ceil(HEADROOM * needed), pilot_size(task.n_units, Method.RIDGE)) * (2 if task.has_complements else 1)
+    n = max(math.ceil(HEADROOM * needed), pilot_size(task.n_units, Method.RIDGE)) * task.measure.n_sides
     n_left = max(n - n_saved, 0)
     return Estimate(
         gap=gap,

@@ -61,7 +61,7 @@ def tolerance_line(task: Task, proposed: float) -> str:
     if isinstance(task.numerics, Exact):
         return "exact: every way gave the same bits, and the tolerance is 0"
     share = proposed / float(np.median(task.targets.width))
-    return f"tolerance {task.numerics.tolerance:g}; proposed {proposed:g}, {share:.2g} of the median range"
+    return f"tolerance {task.tolerance:g}; proposed {proposed:g}, {share:.2g} of the median range"
 
 
 def goal_line(outcome: Outcome, goal: Goal) -> str:
@@ -137,7 +137,7 @@ def status_json(store: Store, task: Task) -> dict[str, Any]:
         "n_targets": task.n_targets,
         "data": task.data.source,
         "recipe": task.recipe.name,
-        "p": task.p,
+        "p": task.measure.p,
         **_cost_json(_total(costs.values())),
         "saved": {what: _cost_json(costs[what]) | _clipped_json(what, costs[what], task) for what in costs},
         "store_bytes": store.n_bytes(),
@@ -149,7 +149,7 @@ def status_json(store: Store, task: Task) -> dict[str, Any]:
 def status_lines(store: Store, task: Task) -> list[str]:
     """Return a store's state as lines to read."""
     state, committed = status_json(store, task), store.claim()
-    shape = f"{task.n_units} units, {task.n_targets} targets, p = {task.p:g}"
+    shape = f"{task.n_units} units, {task.n_targets} targets, p = {task.measure.p:g}"
     return [
         f"task         {state['task_digest']}",
         f"             {state['data']}, recipe {state['recipe']}, {shape}",

@@ -33,7 +33,7 @@ from protocol.commitments import PublicKey, SigningKey
 from protocol.commitments.signature import KEY_BYTES
 from protocol.encoding import Digest, Seed
 from protocol.errors import AttributionProofsError, InternalError, StoreError
-from protocol.sampling import Design, Draw
+from protocol.game.sampling import Design, Draw
 from protocol.session.messages import ClaimCommitted, Sender, SignedClaim
 from protocol.task import Task
 from protocol.taskfile import parse, render

@@ -1,6 +1,6 @@
 """A claim file in the place of a prover: the same session, with nobody at the other end.
 
-Nothing can be asked of a file, so only ``proved`` assurance is to be had. The file is read and checked in full before
+Nothing can be asked of a file, so the verifier trains everything itself. The file is read and checked in full before
 a session exists, and so before any challenge is drawn.
 """
 
@@ -14,7 +14,7 @@ from protocol.session.messages import Challenge, ClaimCommitted, Message, Openin
 from protocol.task import Task
 from protocol.wire.files import claim_file_from_bytes
 from protocol.wire.limits import MAX_FILE_BYTES
-from verifier.audit import OnProgress, Spoken
+from verifier.loop import OnProgress, Spoken
 
 
 def read_bytes(path: Path, what: str) -> bytes:
@@ -60,7 +60,7 @@ class FileProver:
     def exchange(self, message: Spoken, *, on_progress: OnProgress) -> Message | None:
         """Return the claim when the session opens, and nothing after its last word."""
         if isinstance(message, Challenge):
-            raise InternalError("a claim file cannot be challenged: verify it at assurance proved")
+            raise InternalError("a claim file cannot be challenged: verify it with your own answers")
         if not isinstance(message, Opening):
             return None
         on_progress(1, 1)

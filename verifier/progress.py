@@ -11,11 +11,11 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from verifier.audit import Progressed
+from verifier.loop import Progressed
 
 
 class Bars:
-    """Shows what :class:`~verifier.audit.Progressed` events say.
+    """Shows what :class:`~verifier.loop.Progressed` events say.
 
     Parameters
     ----------

@@ -16,11 +16,11 @@ from jaxtyping import Float64, Int64
 
 from protocol.encoding import Seed
 from protocol.errors import ArgumentError
+from protocol.game.sampling import Draw, pairs
 from protocol.recipes import Factory, Kernel, Logistic, Recipe, Ridge
-from protocol.sampling import Draw, pairs
 from protocol.session.effects import Train
 from protocol.task import Task
-from verifier.audit import OnProgress
+from verifier.loop import OnProgress
 
 if TYPE_CHECKING:
     from protocol.training import ChunkSize, Dataset, Outputs, Trainer

@@ -1,7 +1,7 @@
 """One verification, from a prover that can be asked to a verdict that is filed.
 
-Owns the order: the task is the one that the user trusts, then the data are checked, then the claim is fetched, then
-the plan is made, then the session runs, then the transcript is written, whatever the outcome. Refuses to know the
+Owns the order: the task is the one that the user trusts, then the data are checked, then the session runs, which asks
+for a plan once the claim is in and checked, then the transcript is written, whatever the outcome. Refuses to know the
 command line and what is printed.
 """
 
@@ -10,24 +10,27 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from protocol import taskfile
-from protocol.certificate import algorithm1_plan, crossfit_plan, plan
-from protocol.certificate.plan import Outlook, Plan
-from protocol.certificate.terms import Across, Assurance, Method
+from protocol.certificate.planning import Budget, Plan, Seen
+from protocol.certificate.registry import DEFAULT, method_named
+from protocol.certificate.terms import Across, Answers, Rounds, Terms
 from protocol.claim import Claim, Figures
 from protocol.commitments import PublicKey, SigningKey
 from protocol.encoding import DIGEST_BYTES
 from protocol.errors import ArgumentError, AttributionProofsError, BudgetError, DataError, StoreError, TaskFileError
+from protocol.game import Game
+from protocol.session.effects import ChooseRounds
 from protocol.session.messages import Outcome
 from protocol.session.transcript import Transcript
 from protocol.session.verdict import Verdict
 from protocol.session.verifier import VerifierSession
 from protocol.task import Task
-from verifier import audit, filing
-from verifier.audit import Entropy, OnEvent, OpenedProver, Prover
+from verifier import filing, loop
+from verifier.loop import Entropy, OnEvent, Prover
 from verifier.offline import read_bytes
 from verifier.retrain import Retrainer
 
@@ -41,82 +44,81 @@ CLIPPED_SHARE = 1e-3
 class Asked:
     """What the user asks for.
 
-    max_retrainings : trainings done here, over all looks. max_answers : asked of the prover, over all looks.
-    n_checks : answers rechecked in each look; None lets the planner choose. prover_key : None takes any prover.
-    Of method algorithm1, assurance, across and n_looks do not apply: the paper knows one way.
+    epsilon : largest relative gap to accept. delta : probability of a wrong ACCEPT allowed, over all looks.
+    method : a certificate's name. answers, across, kurtosis : None for the certificate's own default.
+    max_retrainings : most trainings done here, over all looks. max_answers : most asked of the prover, likewise.
+    n_checks : answers rechecked in each answered round. n_looks : most looks. None lets the planner choose.
+    goes_on : whether the session may go on after its verdict is decided, for payouts.
+    prover_key : the key that the claim must be signed with; None takes any.
     """
 
     epsilon: float = 0.05
     delta: float = 0.05
-    across: Across = Across.MEAN
-    assurance: Assurance = Assurance.PROVED
-    max_retrainings: int = 200
-    max_answers: int = 4000
+    method: str = DEFAULT
+    across: Across | None = None
+    answers: Answers | None = None
+    kurtosis: float | None = None
+    max_retrainings: int = 1000
+    max_answers: int = 10_000
     n_checks: int | None = None
-    n_looks: int = 2
-    method: Method = Method.FAMILIES
+    n_looks: int | None = None
+    goes_on: bool = False
     prover_key: PublicKey | None = None
 
-    @property
-    def is_answered(self) -> bool:
-        """Whether a prover must answer: nobody who only has a claim file can."""
-        return self.assurance is Assurance.AUDITED or self.method is Method.ALGORITHM1
+    def terms(self, game: Game) -> Terms:
+        """Return the terms of a session about ``game``.
+
+        Raises
+        ------
+        ArgumentError
+            A number out of its range, or a choice that the certificate does not have.
+        """
+        method = method_named(self.method)
+        answers = self.answers or method.answers[0]
+        if self.n_checks is not None and answers is Answers.OWN:
+            raise ArgumentError(
+                "n-checks: the verifier trains every subset itself, so there are no answers to recheck; leave it out, "
+                "or choose delegated answers"
+            )
+        if self.n_looks is not None and not method.takes_looks:
+            raise ArgumentError(f"looks: certificate {method.name} chooses its looks itself; leave it out")
+        terms = Terms(
+            epsilon=self.epsilon,
+            delta=self.delta,
+            across=self.across or method.across[0],
+            answers=answers,
+            method=method.name,
+            kurtosis=self.kurtosis if self.kurtosis is not None else method.kurtosis_of(answers, game.measure),
+        )
+        method.check_terms(game, terms)
+        return terms
+
+    def budget(self, max_served: int | None) -> Budget:
+        """Return what may be spent; ``max_served`` is what the prover's server says, None where it does not."""
+        return Budget(
+            max_retrainings=self.max_retrainings,
+            max_answers=self.max_answers,
+            n_checks=self.n_checks,
+            n_looks=self.n_looks,
+            max_served=max_served,
+            goes_on=self.goes_on,
+        )
 
     def plan(
-        self, task: Task, figures: Figures | None, claim: Claim | None = None, *, max_served: int | None = None
-    ) -> Plan:
-        """Return the plan for a claim of these figures.
-
-        Parameters
-        ----------
-        max_served : most trainings that the prover's server answers in a session; None where it does not say.
+        self, game: Game, figures: Figures | None, claim: Claim | None = None, *, max_served: int | None = None,
+        seen: Seen | None = None,
+    ) -> Plan:  # fmt: skip
+        """Return the plan for a claim of these figures, or for what a pilot has seen of it.
 
         Raises
         ------
         BudgetError
-            No design fits the budget; says what would do.
+            No rounds fit the budget; says what would do.
         ArgumentError
             A number out of its range.
         """
-        if self.n_checks is not None and not self.is_answered:
-            raise ArgumentError("n-checks: expected assurance audited, got proved, where every subset is retrained")
-        if self.method is Method.ALGORITHM1:
-            return algorithm1_plan.best_within(
-                task,
-                claim,
-                epsilon=self.epsilon,
-                delta=self.delta,
-                max_retrainings=self.max_retrainings,
-                max_answers=self.max_answers,
-                n_checks=self.n_checks,
-                max_served=max_served,
-            )
-        max_answers = self.max_answers if max_served is None else min(self.max_answers, max_served)
-        if self.method is Method.CROSSFIT:
-            return crossfit_plan.best_within(
-                task,
-                epsilon=self.epsilon,
-                delta=self.delta,
-                across=self.across,
-                assurance=self.assurance,
-                outlook=Outlook.of(figures),
-                max_retrainings=self.max_retrainings,
-                max_answers=max_answers,
-                n_checks=self.n_checks,
-                half_range_sd=crossfit_plan.half_range_of(task, claim),
-            )
-        return plan.best_within(
-            task,
-            epsilon=self.epsilon,
-            delta=self.delta,
-            across=self.across,
-            assurance=self.assurance,
-            outlook=Outlook.of(figures),
-            max_retrainings=self.max_retrainings,
-            max_answers=max_answers,
-            n_checks=self.n_checks,
-            n_looks=self.n_looks,
-        )
+        terms = self.terms(game)
+        return method_named(self.method).plan(game, claim, figures, terms, self.budget(max_served), seen)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,9 +224,10 @@ def verify(
     scores_path: Path | None = None,
     max_served: int | None = None,
     entropy: Entropy = os.urandom,
-    on_event: OnEvent = audit.unseen,
+    on_event: OnEvent = loop.unseen,
     on_plan: Callable[[Plan], None] = lambda _: None,
     on_unfinished: Callable[[Path], None] = lambda _: None,
+    is_enough: Callable[[Transcript], bool] = lambda _: True,
 ) -> Verified:
     """Run one session about a task that was checked, file its transcript, and return what it came to.
 
@@ -232,37 +235,58 @@ def verify(
     ----------
     transcript_path : None for ``verdict-NONCE.transcript`` here.
     scores_path : where the scores go, on ACCEPT and only then.
-    max_served : see :meth:`Asked.plan`.
-    on_plan : told the plan before anything is trained.
+    max_served : most trainings that the prover's server answers in one session; None where it does not say.
+    on_plan : told every plan before what it asks for is trained.
+    is_enough : asked whether to stop where the bounds decide and rounds are left.
     on_unfinished : told where the transcript of a session is that an error or Ctrl-C cut short.
 
     Raises
     ------
     TransportError, TrainingError, BudgetError, StoreError
-        See ``audit.run``, :meth:`Asked.plan` and ``filing.check_writable``. A prover's faults are verdicts, not errors.
+        See ``loop.run``, :meth:`Asked.plan` and ``filing.check_writable``. A prover's faults are verdicts, not errors.
     """
     started = time.perf_counter()
     for path in (transcript_path, scores_path):
         if path is not None:
             filing.check_writable(path)
-    opened = audit.open_claim(prover, task, entropy=entropy, on_event=on_event)
-    place = transcript_path or filing.default_transcript_path(opened.opening.nonce)
-    filing.check_writable(place)
-    planned = _planned(opened, task, asked, max_served)
-    on_plan(planned)
-    session = VerifierSession(task=task, terms=planned.terms, prover_key=asked.prover_key)
+    terms = asked.terms(task)
+    session = VerifierSession(game=task, terms=terms, prover_key=asked.prover_key)
+
+    def choose(wanted: ChooseRounds) -> Rounds:
+        planned = asked.plan(task, wanted.figures, wanted.claim, max_served=max_served, seen=wanted.seen)
+        on_plan(planned)
+        return planned.rounds
+
+    place = transcript_path or Path()
+
+    def opened(nonce: bytes) -> None:
+        nonlocal place
+        place = transcript_path or filing.default_transcript_path(nonce)
+        filing.check_writable(place)
+
     try:
-        verdict = audit.run(session, opened, retrainer, entropy=entropy, on_event=on_event)
+        verdict = loop.run(
+            session,
+            prover,
+            choose,
+            retrainer,
+            entropy=entropy,
+            on_event=on_event,
+            on_opening=opened,
+            is_enough=is_enough,
+        )
     except BaseException:
-        audit.leave(opened, "the verifier ended the session before its verdict")
-        filing.file_transcript(place, task, planned.terms, session.transcript, key)
-        on_unfinished(place)
+        if len(session.transcript.entries) > 1:  # somebody answered, and may be working
+            loop.leave(prover, "the verifier ended the session before its verdict")
+            with suppress(StoreError, BudgetError):  # what ended the session is what the user must hear of
+                filing.file_transcript(place, task, terms, session.transcript, key)
+                on_unfinished(place)
         raise
     seconds = time.perf_counter() - started
     accepted = scores_path if verdict.outcome is Outcome.ACCEPT else None
     unfiled: AttributionProofsError | None = None
     try:
-        filing.file_transcript(place, task, planned.terms, session.transcript, key)
+        filing.file_transcript(place, task, terms, session.transcript, key)
         if accepted is not None:
             filing.write_scores(accepted, verdict, session.transcript)
     except (StoreError, BudgetError) as error:
@@ -273,33 +297,18 @@ def verify(
         place=place,
         scores=accepted,
         unfiled=unfiled,
-        notes=_notes(verdict, opened, task, retrainer),
+        notes=_notes(verdict, retrainer),
         seconds=seconds,
     )
 
 
-def _planned(opened: OpenedProver, task: Task, asked: Asked, max_served: int | None) -> Plan:
-    try:
-        return asked.plan(task, opened.figures, opened.claim, max_served=max_served)
-    except AttributionProofsError:
-        audit.leave(opened, "the verifier's budget does not reach")
-        raise
-
-
-def _notes(verdict: Verdict, opened: OpenedProver, task: Task, retrainer: Retrainer) -> tuple[str, ...]:
+def _notes(verdict: Verdict, retrainer: Retrainer) -> tuple[str, ...]:
     notes = []
     if retrainer.n_outputs and retrainer.n_clipped > CLIPPED_SHARE * retrainer.n_outputs:
         share = 100 * retrainer.n_clipped / retrainer.n_outputs
         notes.append(
             f"{share:.2g}% of the outputs lay outside their target's range and were clipped; widen the task's range"
         )
-    terms = verdict.terms
-    if verdict.outcome is Outcome.INCONCLUSIVE and terms.method is Method.FAMILIES:
-        needed = plan.retrainings_needed(
-            task, epsilon=terms.epsilon, delta=terms.delta, across=terms.across, outlook=Outlook.of(opened.figures)
-        )
-        if needed is None:
-            notes.append("the prover itself puts its gap too near epsilon, or above it: no budget would accept it")
-        elif needed > verdict.n_retrainings:
-            notes.append(f"by the claim's own figures, {needed} trainings would accept it in nine runs of ten")
+    if verdict.certificate is not None:
+        notes.extend(verdict.certificate.notes())
     return tuple(notes)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from protocol.errors import TrainingError
-from protocol.sampling import Draw
+from protocol.game.sampling import Draw
 from protocol.task import Task
 from protocol.training import Outputs
 from prover.engines.engine import Done

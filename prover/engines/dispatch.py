@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from protocol.errors import AttributionProofsError, InternalError, TrainingError
-from protocol.sampling import Draw
+from protocol.game.sampling import Draw
 from protocol.task import Task
 from protocol.training import ChunkSize
 from protocol.training.chunks import FIRST_CHUNK

@@ -13,7 +13,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from protocol.sampling import Draw
+from protocol.game.sampling import Draw
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
-from protocol.sampling import Draw
+from protocol.game.sampling import Draw
 from protocol.task import Task
 from protocol.training import ChunkSize, Dataset, Trainer, load
 from protocol.training.descent.networks import OwnFactory, own_factory

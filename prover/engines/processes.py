@@ -35,7 +35,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from protocol.errors import AttributionProofsError, TrainingError
-from protocol.sampling import Draw
+from protocol.game.sampling import Draw
 from protocol.task import Task
 from protocol.training import ChunkSize, Dataset, Trainer
 from protocol.training.descent.networks import own_factory

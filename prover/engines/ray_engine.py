@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from protocol.errors import ArgumentError, TrainingError, TransportError
-from protocol.sampling import Draw
+from protocol.game.sampling import Draw
 from protocol.task import Task
 from protocol.training import ChunkSize, Dataset
 from prover.engines import ray_worker

@@ -15,7 +15,7 @@ from jaxtyping import Int64
 import protocol
 from protocol import __version__
 from protocol.errors import AttributionProofsError, TrainingError
-from protocol.sampling import Draw
+from protocol.game.sampling import Draw
 from protocol.task import Task
 from protocol.training import Dataset, Trainer
 from protocol.training.descent.networks import own_factory

@@ -24,7 +24,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from protocol.errors import ArgumentError
-from protocol.harmonic import weights_from_coefficients
+from protocol.game.harmonic import weights_from_coefficients
 from prover.fitting.design import Design
 from prover.fitting.heldout import Characters, Quality, Spread, gap_estimate, quality
 from prover.fitting.method import N_FOLDS, PLENTY_PER_UNIT

@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
-from protocol.harmonic import characters, weights_from_coefficients
+from protocol.game.harmonic import characters, weights_from_coefficients
 from prover.fitting.blockwise import Progress, Solution
 from prover.fitting.heldout import Dense, Spread, gap_estimate, quality
 from prover.fitting.method import N_FOLDS

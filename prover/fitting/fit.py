@@ -18,7 +18,7 @@ from jaxtyping import Float64
 
 from protocol.claim import Claim, Figures
 from protocol.errors import ArgumentError
-from protocol.harmonic import coefficients_from_weights
+from protocol.game.harmonic import coefficients_from_weights
 from protocol.task import Task
 from prover.fitting import extrapolation
 from prover.fitting.blockwise import Progress, Solution, fit_blockwise
@@ -89,7 +89,7 @@ def fit(
     """
     n, sides = len(subsets), outputs.shape[1]
     method.check_enough(n, task.n_units, sides)
-    spread_ = spread(outputs, task.numerics.tolerance)
+    spread_ = spread(outputs, task.tolerance)
     found = _solution(task, subsets, outputs, spread_, method, device, on_progress)
     known = extrapolation.moments(method, found.quality, spread_, n_fitted=found.n_fitted, n_units=task.n_units)
     figures = extrapolation.figures(
@@ -97,7 +97,7 @@ def fit(
     )
     claim = Claim(
         task_digest=task.digest,
-        intercepts=outputs.mean(axis=(0, 1)) - task.p * found.scores.sum(axis=1),
+        intercepts=outputs.mean(axis=(0, 1)) - task.measure.p * found.scores.sum(axis=1),
         scores=found.scores,
     )
     return Fit(
@@ -118,9 +118,9 @@ def judge(
     if len(subsets) < 2:
         raise ArgumentError(f"retrainings: expected at least {2 * outputs.shape[1]} to judge a claim by, got too few")
     design = _design(task, subsets, device)
-    coefficients = torch.tensor(coefficients_from_weights(claim.scores, task.p).T, device=device)
+    coefficients = torch.tensor(coefficients_from_weights(claim.scores, task.measure.p).T, device=device)
     residuals = torch.tensor(fitted_part(outputs), device=device) - design.times(coefficients)
-    return quality([(design, residuals)], spread(outputs, task.numerics.tolerance), task.n_targets)
+    return quality([(design, residuals)], spread(outputs, task.tolerance), task.n_targets)
 
 
 def _solution(
@@ -134,11 +134,11 @@ def _solution(
 ) -> Solution:
     y = torch.tensor(fitted_part(outputs), device=device)
     if method is Method.RIDGE and is_small(len(subsets), task.n_units):
-        return fit_direct(subsets.unpacked(), task.p, y, spread_, on_progress)
+        return fit_direct(subsets.unpacked(), task.measure.p, y, spread_, on_progress)
     design = _design(task, subsets, device)
     return fit_blockwise(design, y, spread_, solver_for(method, design, y), on_progress)
 
 
 def _design(task: Task, subsets: PackedSubsets, device: str) -> Design:
     small = len(subsets) * task.n_units <= _DOUBLE_VALUES
-    return Design(subsets, task.p, device=device, precision=torch.float64 if small else torch.float32)
+    return Design(subsets, task.measure.p, device=device, precision=torch.float64 if small else torch.float32)

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 
 from protocol.errors import InternalError
-from protocol.sampling import Draw
+from protocol.game.sampling import Draw
 from protocol.task import Task
 
 _DERIVED_UNITS = 1 << 24  # units of the subsets that are unpacked at once; does not affect outputs
@@ -24,7 +24,7 @@ _DERIVED_UNITS = 1 << 24  # units of the subsets that are unpacked at once; does
 class PackedSubsets:
     """n subsets of N units.
 
-    bits : shape (n, ceil(N / 8)), the most significant bit first, as in ``protocol.sampling.subset_digests``; what
+    bits : shape (n, ceil(N / 8)), the most significant bit first, as in ``protocol.game.sampling.subset_digests``; what
         pads the last byte is 0.
     """
 

@@ -96,7 +96,7 @@ class LiveSession:
         self._session = served.make_session()
         self._opening: Opening | None = None
         self._committed: ClaimCommitted | None = None
-        self._rounds: list[Round] = []
+        self._rounds: dict[int, Round] = {}  # by number: rounds of the verifier's own lie between
         self._last: Closing | Aborted | None = None
         self.is_broken = False
 
@@ -110,12 +110,12 @@ class LiveSession:
     @property
     def is_working(self) -> bool:
         """Whether answers are being trained, or wait to be."""
-        return any(r.is_under_way for r in self._rounds) and not self._session.is_over
+        return any(r.is_under_way for r in list(self._rounds.values())) and not self._session.is_over
 
     @property
     def n_answer_bytes(self) -> int:
         """Return what the answers take in memory, or will."""
-        return sum(r.total for r in self._rounds) * FLOAT_BYTES * self._served.task.n_targets
+        return sum(r.total for r in list(self._rounds.values())) * FLOAT_BYTES * self._served.task.n_targets
 
     @property
     def is_recorded(self) -> bool:
@@ -162,8 +162,9 @@ class LiveSession:
         with self._changed:
             committed = self.committed()
             self._require_whole()
-            if challenge.round < len(self._rounds):
-                if challenge.digest != self._rounds[challenge.round].challenge.digest:
+            taken = self._rounds.get(challenge.round)
+            if taken is not None:
+                if challenge.digest != taken.challenge.digest:
                     raise Refused(
                         f"expected the challenge that was taken for round {challenge.round}, got another",
                         Reason.OUT_OF_ORDER,
@@ -189,9 +190,9 @@ class LiveSession:
         """
         with self._changed:
             self.committed()
-            if number >= len(self._rounds):
+            round_ = self._rounds.get(number)
+            if round_ is None:
                 raise Refused(f"expected a round that was challenged, got round {number}", Reason.OUT_OF_ORDER)
-            round_ = self._rounds[number]
             self._changed.wait_for(
                 lambda: not round_.is_under_way or round_.n_done > seen or self._session.is_over, timeout_s
             )
@@ -241,7 +242,7 @@ class LiveSession:
                 self._last = message
         if self.is_working:
             with self._worker.place() as fill:
-                fill(partial(self._train, self._rounds[-1]))
+                fill(partial(self._train, list(self._rounds.values())[-1]))
 
     def _resume(self, round_: Round) -> None:
         missing = self._journal.missing(round_.challenge.round, round_.total)
@@ -254,7 +255,7 @@ class LiveSession:
         if train is None:
             raise InternalError("a prover's session took a challenge and asked for no training")
         round_ = Round(challenge=challenge, train=train)
-        self._rounds.append(round_)
+        self._rounds[challenge.round] = round_
         return round_
 
     def _train(self, round_: Round) -> None:

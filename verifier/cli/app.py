@@ -27,6 +27,8 @@ EPILOG = (
 USAGE = ArgumentError.exit_status
 INTERRUPTED = 128 + signal.SIGINT
 PIPE_CLOSED = 128 + signal.SIGPIPE
+PIPE_WIDTH = 1000
+"""Columns where stdout is no terminal and nobody names a width: a program that reads a table wants one row a line."""
 
 app = typer.Typer(
     name="verifier",
@@ -77,10 +79,12 @@ def command(body: Callable[P, int]) -> Callable[P, None]:
 
 
 class Stdout(Console):
-    """stdout; a reader who has left (``| head``) changes no exit status, where rich would end with a REJECT's."""
+    """stdout. A reader who leaves (``| head``) does not change the exit status; rich would end with that of REJECT."""
 
     def __init__(self) -> None:
         super().__init__(markup=False, highlight=False, emoji=False)
+        if not self.is_terminal and "COLUMNS" not in os.environ:
+            self.width = PIPE_WIDTH
 
     def on_broken_pipe(self) -> None:
         """Write the rest to nowhere."""

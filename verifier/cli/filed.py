@@ -9,8 +9,7 @@ import typer
 
 from protocol.errors import DataError, PeerError
 from protocol.session.recheck import recheck as decide_again
-from verifier import audit as loop
-from verifier import comparison, filing, verification
+from verifier import comparison, filing, loop, verification
 from verifier.cli import options
 from verifier.cli.app import Stdout
 from verifier.cli.steps import check_trusted, prepare, show

@@ -11,15 +11,26 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from protocol.certificate.terms import Across, Assurance, Method
-from verifier.verification import Asked
+from protocol.certificate.registry import DEFAULT, METHODS
+from protocol.certificate.terms import Across, Answers
+from protocol.game import HALF_16, Measure
+
+_KURTOSIS = (
+    " or ".join(
+        f"{METHODS[DEFAULT].kurtosis_of(answers, Measure(p_16=HALF_16)) or 0:g} with {answers.value} answers"
+        for answers in METHODS[DEFAULT].answers
+    )
+    + "; more where p is far from 1/2"
+)
 
 Address: TypeAlias = Annotated[
     str | None, typer.Argument(metavar="HOST:PORT", help="Address of the prover's server.", show_default=False)
 ]
 ClaimFile: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--claim", metavar="FILE", help="A claim file, in place of a server; assurance proved only."),
+    typer.Option(
+        "--claim", metavar="FILE", help="A claim file in place of a server; this machine then trains every subset."
+    ),
 ]
 TaskFile: TypeAlias = Annotated[
     Path | None, typer.Option("--task", metavar="FILE", help="The task that you trust, as a task.toml.")
@@ -29,10 +40,15 @@ TaskDigest: TypeAlias = Annotated[
 ]
 Data: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--data", metavar="FILE", help="Your copy of the task's data, where they are no bundled set."),
+    typer.Option("--data", metavar="FILE", help="Your copy of the task's data; not needed for a bundled data set."),
 ]
 Epsilon: TypeAlias = Annotated[
-    float, typer.Option("--epsilon", help="Largest relative gap to accept: the share of Var f given away.")
+    float,
+    typer.Option(
+        "--epsilon",
+        help="Largest relative gap to accept: by what share of the outputs' variance the claim may fall short of the "
+        "best linear predictor.",
+    ),
 ]
 Delta: TypeAlias = Annotated[
     float, typer.Option("--delta", help="Probability of a wrong ACCEPT that you allow, over all looks.")
@@ -41,35 +57,53 @@ AcrossTargets: TypeAlias = Annotated[
     Across | None,
     typer.Option(
         "--across",
-        help="Whether the gap's mean over targets counts, or that of every target.",
-        show_default=Asked.across.value,
+        help="What is bounded for several targets. pooled: the summed gap over the summed variance. mean: the mean "
+        "relative gap. every: each target's relative gap.",
+        show_default="pooled",
     ),
 ]
-AssuranceAsked: TypeAlias = Annotated[
-    Assurance | None,
+AnswersAsked: TypeAlias = Annotated[
+    Answers | None,
     typer.Option(
-        "--assurance",
-        help="proved: every subset is retrained here. audited: the prover answers, some are rechecked.",
-        show_default=Asked.assurance.value,
+        "--answers",
+        help="Who trains. own: this machine trains every subset. delegated: the prover answers, and this machine "
+        "rechecks some of the answers.",
+        show_default="own",
     ),
 ]
 CertificateAsked: TypeAlias = Annotated[
-    Method,
+    str,
     typer.Option(
         "--certificate",
-        help="families: few retrainings, asymptotic. crossfit: thousands, finite-sample. algorithm1: the paper's, for "
-        "comparison: one target, a server, up to millions; epsilon is then a share of the squared half range.",
+        metavar=f"[{'|'.join(METHODS)}]",
+        help="moments: finite-sample, assumes a bound on the residual's kurtosis. crossfit: assumes nothing, takes "
+        "a thousand retrainings and more. exhaustive: every subset, for a few units. gaussian: a quick look, assumes "
+        "Gaussian residuals. algorithm1: the paper's own, one target; epsilon is a share of the squared half range.",
+    ),
+]
+Kurtosis: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--kurtosis",
+        help="Assumption of certificate moments: the mean of the residual's fourth power is at most this many times "
+        "the square of its mean square. A Gaussian residual has 3, one that only 1 subset in 16 meets has 8 to 16.",
+        show_default=_KURTOSIS,
     ),
 ]
 MaxRetrainings: TypeAlias = Annotated[
     int, typer.Option("--max-retrainings", min=1, help="Most trainings done here, over all looks.")
 ]
 MaxAnswers: TypeAlias = Annotated[
-    int, typer.Option("--max-answers", min=1, help="Most trainings asked of the prover, over all looks (audited).")
+    int, typer.Option("--max-answers", min=1, help="Most trainings asked of the prover (delegated answers).")
 ]
 NChecks: TypeAlias = Annotated[
     int | None,
-    typer.Option("--n-checks", min=1, help="Answers rechecked in each look (audited); by default, planned."),
+    typer.Option(
+        "--n-checks",
+        min=1,
+        help="Answers rechecked in each round (delegated answers); moments and crossfit count a subset and its "
+        "complement as one. By default, planned.",
+    ),
 ]
 Looks: TypeAlias = Annotated[
     int | None,
@@ -77,8 +111,8 @@ Looks: TypeAlias = Annotated[
         "--looks",
         min=1,
         max=16,
-        help="Most looks; a later one adds retrainings to those before (families).",
-        show_default=str(Asked.n_looks),
+        help="Most looks of certificate gaussian; each look adds retrainings to those before.",
+        show_default="10",
     ),
 ]
 ProverKey: TypeAlias = Annotated[

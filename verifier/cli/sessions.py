@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Annotated
 
 import typer
 
-from protocol.certificate.plan import Plan
-from protocol.certificate.terms import Assurance, Method
+from protocol.certificate.planning import Plan
+from protocol.certificate.registry import method_named
+from protocol.certificate.terms import Answers
 from protocol.commitments import PublicKey, SigningKey
 from protocol.errors import ArgumentError
+from protocol.session.transcript import Transcript
 from verifier import keys, payouts, verification
 from verifier.cli import options
 from verifier.cli.app import Stdout, complain
@@ -20,7 +23,6 @@ from verifier.cli.steps import check_trusted, prepare, show
 from verifier.party import Party
 from verifier.progress import Bars
 from verifier.report import payouts as payouts_report
-from verifier.report import plan as plan_report
 from verifier.report.text import json_text
 from verifier.report.verdict import EXIT_STATUS, Filed
 from verifier.retrain import Retrainer
@@ -36,8 +38,9 @@ def verify(
     epsilon: options.Epsilon = Asked.epsilon,
     delta: options.Delta = Asked.delta,
     across: options.AcrossTargets = None,
-    assurance: options.AssuranceAsked = None,
+    answers: options.AnswersAsked = None,
     certificate: options.CertificateAsked = Asked.method,
+    kurtosis: options.Kurtosis = None,
     max_retrainings: options.MaxRetrainings = Asked.max_retrainings,
     max_answers: options.MaxAnswers = Asked.max_answers,
     n_checks: options.NChecks = None,
@@ -55,11 +58,10 @@ def verify(
     quiet: options.Quiet = False,
 ) -> int:
     """Challenge a claim, decide, and file the signed transcript. One of --task and --task-digest is required."""
-    _check_applies(certificate, across=across, assurance=assurance, looks=looks)
     asked = Asked(
-        epsilon=epsilon, delta=delta, across=across or Asked.across, assurance=assurance or Asked.assurance,
-        method=certificate, max_retrainings=max_retrainings, max_answers=max_answers, n_checks=n_checks,
-        n_looks=looks or Asked.n_looks, prover_key=_named_key(prover_key),
+        epsilon=epsilon, delta=delta, method=certificate, across=across, answers=answers, kurtosis=kurtosis,
+        max_retrainings=max_retrainings, max_answers=max_answers, n_checks=n_checks, n_looks=looks,
+        prover_key=_named_key(prover_key),
     )  # fmt: skip
     with closing(Party(address, claim, tls_ca=tls_ca, insecure=insecure)) as party:
         check_trusted(party.task, party.where, task, task_digest)
@@ -82,8 +84,9 @@ def audit(
     epsilon: options.Epsilon = Asked.epsilon,
     delta: options.Delta = Asked.delta,
     across: options.AcrossTargets = None,
-    assurance: options.AssuranceAsked = None,
+    answers: options.AnswersAsked = None,
     certificate: options.CertificateAsked = Asked.method,
+    kurtosis: options.Kurtosis = None,
     max_retrainings: options.MaxRetrainings = Asked.max_retrainings,
     max_answers: options.MaxAnswers = Asked.max_answers,
     n_checks: options.NChecks = None,
@@ -96,31 +99,48 @@ def audit(
     device: options.Device = "cpu",
     threads: options.Threads = None,
     factory: options.Factory = None,
+    resolve: Annotated[
+        float | None,
+        typer.Option(
+            "--resolve",
+            metavar="AMOUNT",
+            help="Go on retraining until every interval is at most AMOUNT either way, or the budget is spent.",
+        ),
+    ] = None,
+    width: Annotated[
+        float | None,
+        typer.Option(
+            "--width", metavar="SHARE", help="Likewise; AMOUNT is this share of the mean payout, such as 0.1."
+        ),
+    ] = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> int:
     """Verify a claim and hold a payout file against it: what each contributor got, is due, and may be due.
 
-    Ends as verify does, and with REJECT when an amount lies outside its interval.
+    Ends as verify does, but with REJECT when an amount lies outside its interval, and never with ACCEPT when there are
+    no intervals.
     """
-    if certificate is Method.ALGORITHM1:
+    if not method_named(certificate).weighs_units:
         raise ArgumentError(
-            "certificate: expected families or crossfit for payouts, got algorithm1, which weighs no unit"
+            f"certificate: {certificate} says nothing of single units, and so nothing of payouts; choose another"
         )
-    _check_applies(certificate, across=across, assurance=assurance, looks=looks)
     asked = Asked(
-        epsilon=epsilon, delta=delta, across=across or Asked.across, assurance=assurance or Asked.assurance,
-        method=certificate, max_retrainings=max_retrainings, max_answers=max_answers, n_checks=n_checks,
-        n_looks=looks or Asked.n_looks, prover_key=_named_key(prover_key),
+        epsilon=epsilon, delta=delta, method=certificate, across=across, answers=answers, kurtosis=kurtosis,
+        max_retrainings=max_retrainings, max_answers=max_answers, n_checks=n_checks, n_looks=looks,
+        goes_on=True, prover_key=_named_key(prover_key),
     )  # fmt: skip
     paid = payouts.read_payouts(payout_file)
+    who = answers or method_named(certificate).answers[0]
+    wanted = payouts.wanted(paid, resolve=resolve, width=width, answers=who)
     with closing(Party(address, claim, tls_ca=tls_ca, insecure=insecure)) as party:
         check_trusted(party.task, party.where, task, task_digest)
         files = _files(key, transcript)
         retrainer = prepare(party.task, data=data, device=device, threads=threads, factory=factory, shown=not quiet)
         groups = payouts.held_units(paid, retrainer.dataset, party.task)
-        verified = _run_session(party, retrainer, asked, files, shown=not quiet)
-    owed = payouts.certify(party.task, verified.verdict, verified.transcript, groups, paid)
+        resolving = payouts.Resolving(party.task, groups, paid, wanted, delta=delta)
+        verified = _run_session(party, retrainer, asked, files, shown=not quiet, is_enough=resolving)
+    owed = resolving.at_end(verified.transcript)
     outcome = payouts.conclude(verified.verdict, owed)
     console = Stdout()
     if as_json:
@@ -129,27 +149,15 @@ def audit(
         )
     else:
         show(verified.verdict, _filed(verified), party.task, as_json=False, quiet=quiet)
-        payouts_report.print_payouts(outcome, verified.verdict, paid.contributors, owed, console)
+        if owed is None:
+            payouts_report.print_no_payouts(outcome, resolving.why_not, verified.verdict.terms, console)
+        else:
+            payouts_report.print_payouts(outcome, paid.contributors, owed, console)
+        if resolving.is_wide:
+            console.print("wider than asked for: allow more retrainings (--max-retrainings)", soft_wrap=True)
     if verified.unfiled is not None:
         raise verified.unfiled
     return EXIT_STATUS[outcome]
-
-
-_WITHOUT = {
-    Method.ALGORITHM1: ({"assurance", "across", "looks"}, "the paper knows one way"),
-    Method.CROSSFIT: ({"looks"}, "it decides once"),
-}
-"""Options that a certificate has no choice in, and why."""
-
-
-def _check_applies(certificate: Method, **said: object) -> None:
-    """Refuse an option that would be ignored: whoever gave it would believe that it held."""
-    ignored, why = _WITHOUT.get(certificate, (set(), ""))
-    for option, value in said.items():
-        if option in ignored and value is not None:
-            raise ArgumentError(
-                f"{option}: expected none with --certificate {certificate.value}, where {why}; leave --{option} out"
-            )
 
 
 def _named_key(text: str | None) -> PublicKey | None:
@@ -170,15 +178,21 @@ def _files(key: Path | None, transcript: Path | None, scores: Path | None = None
     return _Files(key=signing, transcript=transcript, scores=scores)
 
 
-def _run_session(party: Party, retrainer: Retrainer, asked: Asked, files: _Files, *, shown: bool) -> Verified:
-    if party.is_file and asked.method is Method.ALGORITHM1:
-        raise ArgumentError("certificate: expected HOST:PORT with algorithm1, got --claim: a file answers no challenge")
-    if party.is_file and asked.assurance is Assurance.AUDITED:
-        raise ArgumentError("assurance: expected proved with --claim, got audited: a file answers no challenge")
+def _run_session(
+    party: Party,
+    retrainer: Retrainer,
+    asked: Asked,
+    files: _Files,
+    *,
+    shown: bool,
+    is_enough: Callable[[Transcript], bool] = lambda _: True,
+) -> Verified:
+    if party.is_file and asked.terms(party.task).answers is Answers.DELEGATED:
+        raise ArgumentError("answers: a claim file cannot answer a challenge; give HOST:PORT, or --answers own")
 
     def tell_plan(plan: Plan) -> None:
         if shown:
-            complain(plan_report.plan_line(plan))
+            complain(f"plan: {plan.summary}")
 
     with Bars(shown=shown) as bars:
         return verification.verify(
@@ -192,7 +206,8 @@ def _run_session(party: Party, retrainer: Retrainer, asked: Asked, files: _Files
             max_served=party.max_served,
             on_event=bars,
             on_plan=tell_plan,
-            on_unfinished=lambda place: complain(f"no verdict; what was said until now is in {place}"),
+            is_enough=is_enough,
+            on_unfinished=lambda place: complain(f"no verdict; the transcript so far is in {place}"),
         )
 
 

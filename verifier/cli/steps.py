@@ -7,8 +7,8 @@ from pathlib import Path
 from protocol.session.verdict import Verdict
 from protocol.task import Task
 from verifier import retrain, verification
-from verifier.audit import Progressed
 from verifier.cli.app import Stdout
+from verifier.loop import Progressed
 from verifier.progress import Bars
 from verifier.report import verdict as verdict_report
 from verifier.report.text import json_text
@@ -41,6 +41,6 @@ def show(verdict: Verdict, filed: Filed, task: Task, *, as_json: bool, quiet: bo
     if as_json:
         console.out(json_text(verdict_report.verdict_json(verdict, filed)))
     elif quiet:
-        verdict_report.print_outcome(verdict.outcome, verdict.assurance, verdict.reasons, console)
+        verdict_report.print_outcome(verdict.outcome, verdict.basis, verdict.reasons, console)
     else:
         verdict_report.print_verdict(verdict, filed, task, console)

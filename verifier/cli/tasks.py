@@ -9,20 +9,25 @@ from typing import Annotated
 import typer
 
 from protocol import taskfile
-from protocol.certificate.terms import Assurance
-from protocol.errors import ArgumentError
-from verifier import audit as loop
-from verifier import filing, verification
-from verifier.audit import Progressed
+from protocol.certificate.registry import DEFAULT, METHODS
+from protocol.certificate.terms import Answers
+from protocol.claim import Claim, Figures
+from protocol.errors import ArgumentError, BudgetError
+from protocol.task import Task
+from verifier import filing, loop, verification
 from verifier.cli import options
 from verifier.cli.app import Stdout, complain
 from verifier.cli.steps import prepare
+from verifier.loop import Progressed
 from verifier.party import Party
 from verifier.progress import Bars
 from verifier.report import plan as plan_report
 from verifier.report.text import json_text, visible
 from verifier.retrain import Retrainer, is_bounded
 from verifier.verification import Asked
+
+_PLAN_LIMIT = 1_000_000
+"""A plan is for finding out, so its budget is wide unless the user says otherwise."""
 
 
 def inspect(
@@ -53,9 +58,9 @@ def plan(
     epsilon: options.Epsilon = Asked.epsilon,
     delta: options.Delta = Asked.delta,
     across: options.AcrossTargets = None,
-    max_retrainings: options.MaxRetrainings = Asked.max_retrainings,
-    max_answers: options.MaxAnswers = Asked.max_answers,
-    looks: options.Looks = None,
+    kurtosis: options.Kurtosis = None,
+    max_retrainings: options.MaxRetrainings = _PLAN_LIMIT,
+    max_answers: options.MaxAnswers = _PLAN_LIMIT,
     pilot: Annotated[
         bool | None,
         typer.Option(
@@ -72,7 +77,7 @@ def plan(
     factory: options.Factory = None,
     as_json: options.AsJson = False,
 ) -> int:
-    """Print what a verification would cost and how likely it is to accept an honest claim, for each assurance."""
+    """Print what a verification would cost, by each certificate, and how likely it is to accept an honest claim."""
     if [address, claim, task].count(None) != 2:
         raise ArgumentError("expected one of HOST:PORT, --claim FILE and --task FILE, got none or several")
     figures, the_claim, max_served = None, None, None
@@ -80,9 +85,7 @@ def plan(
     if the_task is None:
         with closing(Party(address, claim, tls_ca=tls_ca, insecure=insecure)) as party:
             the_task, max_served = party.task, party.max_served
-            opened = loop.open_claim(party.prover, the_task)
-            loop.leave(opened, "only a plan was asked for")
-            figures, the_claim = opened.figures, opened.claim
+            figures, the_claim = loop.read_claim(party.prover, the_task)
     seconds_each = None
     if pilot is None:
         pilot = task is not None or is_bounded(the_task.recipe)
@@ -93,22 +96,41 @@ def plan(
             )
     if pilot:
         seconds_each = _timed(prepare(the_task, data=data, device=device, threads=threads, factory=factory, shown=True))
-    asked = [
-        Asked(
-            epsilon=epsilon, delta=delta, across=across or Asked.across, assurance=assurance,
-            max_retrainings=max_retrainings, max_answers=max_answers, n_looks=looks or Asked.n_looks,
-        )
-        for assurance in ([Assurance.PROVED] if claim else [Assurance.PROVED, Assurance.AUDITED])
-    ]  # fmt: skip
-    plans = [each.plan(the_task, figures, max_served=max_served) for each in asked]
-    costs = plan_report.Costs(task=the_task, seconds_each=seconds_each, figures=figures, claim=the_claim)
-    others = plan_report.others(costs, plans[0].terms)
+    costs = plan_report.Costs(task=the_task, seconds_each=seconds_each, figures=figures)
+    found = []
+    for method in METHODS.values():
+        for answers in method.answers:
+            if answers is Answers.DELEGATED and claim is not None:
+                continue
+            asked = Asked(
+                epsilon=epsilon, delta=delta, method=method.name, across=across, answers=answers,
+                kurtosis=kurtosis if method.kurtosis_of(answers, the_task.measure) is not None else None,
+                max_retrainings=max_retrainings, max_answers=max_answers,
+            )  # fmt: skip
+            option = _option(asked, the_task, figures, the_claim, max_served)
+            if option is not None:
+                found.append(option)
     if as_json:
-        Stdout().out(json_text(plan_report.plans_json(plans, others, costs)))
+        Stdout().out(json_text(plan_report.plans_json(found, costs)))
     else:
-        plan_report.print_plans(plans, costs, Stdout())
-        plan_report.print_others(others, plans, Stdout())
+        plan_report.print_plans(found, costs, Stdout())
     return 0
+
+
+def _option(
+    asked: Asked, task: Task, figures: Figures | None, claim: Claim | None, max_served: int | None
+) -> plan_report.Option | None:
+    """Return what one certificate takes, or why it cannot be had; None where it does not apply to the task at all."""
+    try:
+        terms = asked.terms(task)
+    except ArgumentError:
+        if asked.method == DEFAULT:
+            raise
+        return None
+    try:
+        return plan_report.Option(terms=terms, plan=asked.plan(task, figures, claim, max_served=max_served))
+    except (BudgetError, ArgumentError) as error:
+        return plan_report.Option(terms=terms, plan=None, why_not=str(error))
 
 
 def _timed(retrainer: Retrainer) -> float:

@@ -37,10 +37,14 @@ def plain(text: str) -> Text:
 
 
 def table_of(*columns: str) -> Table:
-    """Return an empty table: the first column and a last one of words to the left, numbers to the right."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    """Return an empty table: the first column and a last one of words to the left, numbers to the right.
+
+    A cell that is too long for the terminal goes on in the next line; nothing is cut off.
+    """
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 or i == len(columns) - 1 > 1 else "right")
+        words = i == 0 or i == len(columns) - 1 > 1
+        table.add_column(column, justify="left" if words else "right", overflow="fold")
     return table
 
 

@@ -9,14 +9,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from protocol.certificate.judging import Certificate
+from protocol.certificate.method import Certificate
+from protocol.certificate.registry import method_named
 from protocol.certificate.spot_check import SpotCheck
-from protocol.certificate.terms import Assurance
 from protocol.session.messages import Outcome
 from protocol.session.verdict import Verdict
 from protocol.task import Task
 from protocol.wire.fields import one_line
-from verifier.report.certificate import certificate_json, certificate_parts
 from verifier.report.text import STYLE, Json, finite, path_text, plain, table_of
 
 EXIT_STATUS = {Outcome.ACCEPT: 0, Outcome.REJECT: 1, Outcome.INCONCLUSIVE: 2}
@@ -33,11 +32,13 @@ class Filed:
 
 
 def verdict_json(verdict: Verdict, filed: Filed) -> dict[str, Json]:
-    """Return the object of ``verify --json``; its keys are listed at the head of this file."""
+    """Return the object of ``verify --json``; its keys are listed at the head of this package."""
     terms, certificate = verdict.terms, verdict.certificate
     return {
         "outcome": verdict.outcome.value,
-        "assurance": verdict.assurance,
+        "certificate_name": terms.method,
+        "assumption": method_named(terms.method).assumption(terms),
+        "answers": terms.answers.value,
         "across": terms.across.value,
         "epsilon": terms.epsilon,
         "delta": terms.delta,
@@ -46,7 +47,7 @@ def verdict_json(verdict: Verdict, filed: Filed) -> dict[str, Json]:
         "claim_root": None if verdict.claim_root is None else verdict.claim_root.hex(),
         "n_retrainings": verdict.n_retrainings,
         "n_answered": _n_answered(verdict),
-        "certificate": None if certificate is None else certificate_json(certificate),
+        "certificate": None if certificate is None else _certificate_json(terms.method, certificate),
         "spot_checks": [_spot_check_json(check) for check in verdict.spot_checks],
         "notes": list(filed.notes),
         "transcript": path_text(filed.transcript),
@@ -57,7 +58,7 @@ def verdict_json(verdict: Verdict, filed: Filed) -> dict[str, Json]:
 
 def print_verdict(verdict: Verdict, filed: Filed, task: Task, console: Console) -> None:
     """Print the outcome, its reasons, and the certificate part by part."""
-    print_outcome(verdict.outcome, verdict.assurance, verdict.reasons, console)
+    print_outcome(verdict.outcome, verdict.basis, verdict.reasons, console)
     if verdict.certificate is not None:
         console.print(_certificate_table(verdict, verdict.certificate, task))
     elif verdict.spot_checks:
@@ -65,10 +66,10 @@ def print_verdict(verdict: Verdict, filed: Filed, task: Task, console: Console) 
     print_filed(verdict, filed, console)
 
 
-def print_outcome(outcome: Outcome, assurance: str, reasons: tuple[str, ...], console: Console) -> None:
+def print_outcome(outcome: Outcome, basis: str, reasons: tuple[str, ...], console: Console) -> None:
     """Print the outcome and why, one reason a line."""
     head = Text(f"{outcome.value}", style=STYLE[outcome])
-    console.print(head.append(f"  ({assurance})", style="default not bold"))
+    console.print(head.append(f", {basis}", style="default not bold"), soft_wrap=True)
     for reason in reasons:
         console.print(Text("  ").append(plain(reason)), soft_wrap=True)
 
@@ -77,7 +78,7 @@ def print_filed(verdict: Verdict, filed: Filed, console: Console) -> None:
     """Print what was spent and where the files are."""
     answered = _n_answered(verdict)
     spent = f"{verdict.n_retrainings} retrainings here" + (f", {answered} by the prover" if answered else "")
-    console.print(spent + ("" if filed.seconds is None else f", {filed.seconds:.1f} s"))
+    console.print(spent + ("" if filed.seconds is None else f", {filed.seconds:.1f} s"), soft_wrap=True)
     for note in filed.notes:
         console.print(Text("note: ").append(plain(note)), soft_wrap=True)
     for name, path in (("scores", filed.scores), ("transcript", filed.transcript)):
@@ -87,7 +88,7 @@ def print_filed(verdict: Verdict, filed: Filed, console: Console) -> None:
 
 def _certificate_table(verdict: Verdict, certificate: Certificate, task: Task) -> Table:
     table = table_of("what", "value", "what it holds under")
-    for part in certificate_parts(certificate, task, audited=verdict.terms.assurance is Assurance.AUDITED):
+    for part in certificate.parts(task):
         table.add_row(*part)
     for check in verdict.spot_checks:
         table.add_row(*_spot_check_cells(check))
@@ -112,9 +113,17 @@ def _spot_check_cells(check: SpotCheck) -> tuple[str, str, str]:
 
 def _n_answered(verdict: Verdict) -> int:
     """Return how many trainings the prover did: those of the rounds that were answered and checked."""
-    terms = verdict.terms
-    answered = [look.n_evaluations for i, look in enumerate(terms.looks) if terms.is_answered(i)]
+    if verdict.rounds is None:
+        return 0
+    method, terms = method_named(verdict.terms.method), verdict.terms
+    answered = [look.n_evaluations for i, look in enumerate(verdict.rounds.looks) if method.is_answered(terms, i)]
     return sum(answered[: len(verdict.spot_checks)])
+
+
+def _certificate_json(name: str, certificate: Certificate) -> dict[str, Json]:
+    bounds: dict[str, Json] = {"lower": finite(certificate.lower_bound), "upper": finite(certificate.upper_bound)}
+    values: dict[str, Json] = {k: [*v] if isinstance(v, list) else v for k, v in certificate.values().items()}
+    return {"method": name} | bounds | values
 
 
 def _spot_check_json(check: SpotCheck) -> dict[str, Json]:

@@ -1,13 +1,12 @@
 """The one effect loop: performs what a verifier's session asks for, and feeds back what came of it.
 
-Owns the entropy (``os.urandom``, nothing else draws any) and the rule of THEORY 8 about leaving: before a challenge
-was sent, a prover that cannot be reached is a fault of the network and raises; after it, it has failed the run.
+Owns the entropy (``os.urandom``, nothing else draws any) and the rule of THEORY 8 about leaving: a prover that cannot
+be reached before any challenge was sent is a fault of the network and raises; afterwards it has failed the session.
 Refuses to know how a prover is reached (``client``, ``offline``), how subsets are trained (``retrain``) and what a
 verdict means to the user (``cli``).
 
-A claim's own figures decide how many retrainings are worth asking for, so the opening is exchanged before the session
-has its terms (:func:`open_claim`); the session then sends that very opening, and is given that very claim. Terms may
-depend on the claim: soundness needs only the challenge to come after it.
+The session asks for rounds once the claim is in and checked. The caller chooses them (``verification``), because it
+knows the user's budget.
 """
 
 from __future__ import annotations
@@ -21,26 +20,39 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from jaxtyping import Float64
 
+from protocol.certificate.terms import Rounds
 from protocol.claim import Claim, Figures
 from protocol.errors import InternalError, PeerError, Reason, Refused, TransportError
-from protocol.sampling import Draw
-from protocol.session.effects import DrawEntropy, Drawn, Effect, Event, Finish, Lost, Received, Send, Train, Trained
+from protocol.game import Game
+from protocol.session.effects import (
+    ChooseRounds,
+    Chosen,
+    DrawEntropy,
+    Drawn,
+    Effect,
+    Event,
+    Finish,
+    Lost,
+    OfferStop,
+    Received,
+    Send,
+    Settled,
+    Train,
+    Trained,
+)
 from protocol.session.messages import (
     NONCE_BYTES,
     PROTOCOL_VERSION,
     Aborted,
-    Answers,
     Challenge,
     ClaimCommitted,
     Closing,
     Message,
     Opening,
-    Retrained,
 )
 from protocol.session.transcript import Transcript
 from protocol.session.verdict import Verdict
 from protocol.session.verifier import VerifierSession
-from protocol.task import Task
 
 Entropy: TypeAlias = Callable[[int], bytes]
 """From a number of bytes to that many fresh ones."""
@@ -92,80 +104,40 @@ def unseen(_: Progressed) -> None:
     """Show no progress."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class OpenedProver:
-    """A prover with whom a session was opened, and what it answered: its claim, or how it broke the protocol."""
-
-    prover: Prover
-    opening: Opening
-    answer: ClaimCommitted | PeerError
-
-    @property
-    def figures(self) -> Figures | None:
-        """What the prover says of its claim; None where there is no claim."""
-        return self.answer.signed.figures if isinstance(self.answer, ClaimCommitted) else None
-
-    @property
-    def claim(self) -> Claim | None:
-        """What was claimed, unchecked as yet; None where there is no claim."""
-        return self.answer.claim if isinstance(self.answer, ClaimCommitted) else None
-
-    def exchange(self, message: Spoken, *, on_progress: OnProgress) -> Message | None:
-        """Give the answer that came already, or pass the message on."""
-        if not isinstance(message, Opening):
-            return self.prover.exchange(message, on_progress=on_progress)
-        if message != self.opening:
-            raise InternalError("a session was opened with one nonce and run with another")
-        if isinstance(self.answer, PeerError):
-            raise self.answer
-        return self.answer
-
-
-def open_claim(
-    prover: Prover, task: Task, *, entropy: Entropy = os.urandom, on_event: OnEvent = unseen
-) -> OpenedProver:
-    """Open a session about ``task`` and take the prover's claim, nothing of it believed yet.
-
-    Raises
-    ------
-    TransportError
-        The prover cannot be reached, or has too much to do.
-    """
-    opening = Opening(version=PROTOCOL_VERSION, nonce=entropy(NONCE_BYTES), task_digest=task.digest)
-    answer: Message | PeerError | None
-    try:
-        answer = prover.exchange(opening, on_progress=shown("claim", on_event))
-    except PeerError as error:
-        _raise_if_busy(error)
-        answer = error
-    if not isinstance(answer, ClaimCommitted | PeerError):
-        raise InternalError(f"expected a claim in answer to an opening, got {type(answer).__name__}")
-    return OpenedProver(prover=prover, opening=opening, answer=answer)
+Choose: TypeAlias = Callable[[ChooseRounds], Rounds]
+"""From a session's question to the rounds for the claim at hand; raises BudgetError where the budget does not reach."""
 
 
 def run(
     session: VerifierSession,
     prover: Prover,
+    choose: Choose,
     retrain: Retrain,
     *,
     entropy: Entropy = os.urandom,
     on_event: OnEvent = unseen,
+    on_opening: Callable[[bytes], None] = lambda _nonce: None,
+    is_enough: Callable[[Transcript], bool] = lambda _transcript: True,
 ) -> Verdict:
     """Perform the session's effects until it ends, and return its verdict.
 
     Parameters
     ----------
-    prover : an :class:`OpenedProver`, whose nonce the session is given, or one not opened yet.
-    entropy : asked for every draw but the nonce of an opened session.
+    choose : asked for the rounds once the claim is checked, and again where the method plans anew.
+    entropy : asked for every draw.
+    on_opening : told the session's nonce before the opening is sent.
+    is_enough : asked whether to stop where the bounds decide and rounds are left; by default, always.
 
     Raises
     ------
     TransportError
-        The prover could not be reached before a challenge was sent; later, that is a REJECT.
+        The prover could not be reached, or is too busy, before a challenge was sent; later, that is a REJECT.
+    BudgetError
+        The user's budget does not reach.
     TrainingError
         A training here gave no number.
     """
-    loop = _Loop(session, prover, retrain, entropy, on_event)
+    loop = _Loop(prover, choose, retrain, entropy, on_event, on_opening)
     effects: deque[Effect] = deque(session.start())
     while effects:
         effect = effects.popleft()
@@ -173,10 +145,34 @@ def run(
             if effect.verdict is None:
                 raise InternalError("a verifier's session ended with no verdict")
             return effect.verdict
-        event = loop.perform(effect)
+        event = Settled(is_enough(session.transcript)) if isinstance(effect, OfferStop) else loop.perform(effect)
         if event is not None:
             effects.extend(session.handle(event))
     raise InternalError("a verifier's session asked for nothing and has no verdict")
+
+
+def read_claim(prover: Prover, game: Game, *, entropy: Entropy = os.urandom) -> tuple[Figures | None, Claim | None]:
+    """Return what the prover says of its claim, and the claim, once its signature and shape are checked; then leave.
+
+    For planning. (None, None) where what came is no claim that a session would take.
+
+    Raises
+    ------
+    TransportError
+        The prover cannot be reached, or has too much to do.
+    """
+    opening = Opening(version=PROTOCOL_VERSION, nonce=entropy(NONCE_BYTES), task_digest=game.digest)
+    try:
+        answer = prover.exchange(opening, on_progress=lambda _done, _total: None)
+        if not isinstance(answer, ClaimCommitted):
+            return None, None
+        answer.check(game)
+    except PeerError as error:
+        _raise_if_busy(error)
+        return None, None
+    finally:
+        leave(prover, "only a plan was asked for")
+    return answer.signed.figures, answer.claim
 
 
 def leave(prover: Prover, text: str) -> None:
@@ -190,49 +186,40 @@ def leave(prover: Prover, text: str) -> None:
         return
 
 
-def outputs_by_round(transcript: Transcript) -> list[tuple[Draw, Float64[np.ndarray, "_ t"]]]:
-    """Return every challenge's draw and all its outputs: the verifier's own where it trained all, else the answers."""
-    rounds: list[tuple[Draw, Float64[np.ndarray, "_ t"]]] = []
-    draw: Draw | None = None
-    for entry in transcript.entries:
-        match entry.message:
-            case Challenge(draw=drawn):
-                draw = drawn
-            case Answers(outputs=outputs) if draw is not None:
-                rounds.append((draw, outputs))
-            case Retrained(check_seed=None, outputs=outputs) if draw is not None:
-                rounds.append((draw, outputs))
-    return rounds
-
-
 class _Loop:
     """One effect at a time."""
 
     def __init__(
-        self, session: VerifierSession, prover: Prover, retrain: Retrain, entropy: Entropy, on_event: OnEvent
+        self,
+        prover: Prover,
+        choose: Choose,
+        retrain: Retrain,
+        entropy: Entropy,
+        on_event: OnEvent,
+        on_opening: Callable[[bytes], None],
     ) -> None:
-        self._session, self._prover, self._retrain = session, prover, retrain
-        self._entropy, self._on_event = entropy, on_event
-        self._nonce = prover.opening.nonce if isinstance(prover, OpenedProver) else None
+        self._prover, self._choose, self._retrain = prover, choose, retrain
+        self._entropy, self._on_event, self._on_opening = entropy, on_event, on_opening
         self._challenged = self._gone = False
 
     def perform(self, effect: Effect) -> Event | None:
         match effect:
             case DrawEntropy(n_bytes=n_bytes):
-                return Drawn(self._draw(n_bytes))
+                return Drawn(self._entropy(n_bytes))
+            case ChooseRounds() as asked:
+                return Chosen(self._choose(asked))
             case Train() as train:
                 return Trained(self._retrain(train, shown("retraining here", self._on_event)))
-            case Send(message=Opening() | Challenge() as message):
+            case Send(message=Opening() as message):
+                self._on_opening(message.nonce)
+                return self._ask(message)
+            case Send(message=Challenge() as message):
                 return self._ask(message)
             case Send(message=Closing() | Aborted() as message):
                 self._say_last(message)
                 return None
             case other:
                 raise InternalError(f"a verifier's session asked for {type(other).__name__}")
-
-    def _draw(self, n_bytes: int) -> bytes:
-        nonce, self._nonce = self._nonce, None
-        return self._entropy(n_bytes) if nonce is None else nonce
 
     def _ask(self, message: Opening | Challenge) -> Event:
         # From here on the prover may know the challenge, whatever becomes of the call.
