@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from protocol.claim import Claim
-from protocol.sampling import Draw
+from protocol.game.sampling import Draw
 from tests.adversaries.cheat import FALSE_ANSWERS, Cheat, Defence, Scene
 
 

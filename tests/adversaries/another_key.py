@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocol.certificate.terms import Assurance
+from protocol.certificate.terms import Answers as Who
 from protocol.commitments import SigningKey
-from protocol.sampling import Draw
+from protocol.game.sampling import Draw
 from protocol.session.messages import ClaimCommitted, Message
 from protocol.session.transcript import Transcript
 from tests.adversaries.borrowed_name import resigned
@@ -19,7 +19,7 @@ class AnotherKey(Cheat):
 
     name = "another-key"
     stopped_by = (Defence.V2,)
-    fate = broken_protocol("expected the signature of the prover that was named", Assurance.PROVED)
+    fate = broken_protocol("expected the signature of the prover that was named", Who.OWN)
 
     def said(self, message: Message, draw: Draw | None, heard: Transcript, scene: Scene) -> Message:
         if not isinstance(message, ClaimCommitted):

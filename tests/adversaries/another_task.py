@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from protocol.certificate.terms import Assurance
+from protocol.certificate.terms import Answers as Who
 from protocol.claim import Claim
 from protocol.encoding import Digest
 from tests.adversaries.cheat import Cheat, Defence, Scene, broken_protocol
@@ -18,9 +18,7 @@ class AnotherTask(Cheat):
 
     name = "another-task"
     stopped_by = (Defence.V3,)
-    fate = broken_protocol(
-        "expected one for the task of this session|not those under the signed Merkle root", Assurance.PROVED
-    )
+    fate = broken_protocol("expected one for the task of this session|not those under the signed Merkle root", Who.OWN)
 
     def claim(self, honest: Claim, scene: Scene) -> Claim:
         return replace(honest, task_digest=Digest(bytes(32)))

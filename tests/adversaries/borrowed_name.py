@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from protocol.certificate.terms import Assurance
+from protocol.certificate.terms import Answers as Who
 from protocol.commitments import SigningKey
-from protocol.sampling import Draw
+from protocol.game.sampling import Draw
 from protocol.session.messages import ClaimCommitted, Message, SignedClaim
 from protocol.session.transcript import Transcript
 from tests.adversaries.cheat import Cheat, Defence, Scene, broken_protocol
@@ -18,7 +18,7 @@ class BorrowedName(Cheat):
 
     name = "borrowed-name"
     stopped_by = (Defence.V4,)
-    fate = broken_protocol("claim: the signature does not fit", Assurance.PROVED)
+    fate = broken_protocol("claim: the signature does not fit", Who.OWN)
 
     def said(self, message: Message, draw: Draw | None, heard: Transcript, scene: Scene) -> Message:
         if not isinstance(message, ClaimCommitted):

@@ -1,25 +1,24 @@
-"""Outliers that cancel within a family: its mean falls to nothing, and what is left looks like noise."""
+"""Outliers that cancel within a pair: no residual shows them, and f seems to vary so much that no gap is large."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from protocol.certificate.readings import read
 from protocol.claim import Claim
-from protocol.sampling import Draw
+from protocol.game.sampling import Draw
 from tests.adversaries.cheat import FALSE_ANSWERS, Cheat, Defence, Scene
 
 
 @dataclass(frozen=True)
 class CancelledOutliers(Cheat):
-    """In a ``share`` of the families, gives one sibling a large residual and the next its opposite.
+    """Claims half of every score and raises both outputs of a ``share`` of the pairs alike, as far as the range lets.
 
-    The family's mean falls to 0, and the estimate with it: MSB less MSW. The bound, from MSB alone, falls more slowly.
+    The half difference of a pair stays what it was, and so does the upper bound. What grows is Var f from above, a part
+    of the lower bound: a claim that would be rejected is only not accepted.
     """
 
-    gap: float = 0.3
     share: float = 0.5
 
     name = "cancelled-outliers"
@@ -27,14 +26,11 @@ class CancelledOutliers(Cheat):
     fate = FALSE_ANSWERS
 
     def claim(self, honest: Claim, scene: Scene) -> Claim:
-        return scene.moved(honest, scene.rng.standard_normal(honest.scores.shape), self.gap)
+        return replace(honest, scores=0.5 * honest.scores)
 
     def answers(self, draw: Draw, honest: np.ndarray, claim: Claim, scene: Scene) -> np.ndarray:
-        design = draw.design
-        residual = read(scene.task, claim, draw, honest).residual
-        chosen = scene.rng.permutation(design.n_families)[: max(1, round(self.share * design.n_families))]
-        size = 2 * np.sqrt(scene.variance)
-        out = honest.reshape(design.n_families, design.n_siblings, design.n_sides, -1).copy()
-        out[chosen, 0, 0] += design.n_sides * (size - residual[chosen, 0])
-        out[chosen, 1, 0] += design.n_sides * (-size - residual[chosen, 1])
+        sides = draw.design.n_sides
+        out = honest.reshape(-1, sides, honest.shape[1]).copy()
+        chosen = scene.rng.permutation(len(out))[: max(1, round(self.share * len(out)))]
+        out[chosen] += scene.task.hi - out[chosen].max(axis=1, keepdims=True)
         return scene.clipped(out.reshape(honest.shape))

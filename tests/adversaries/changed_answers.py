@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocol.sampling import Draw
+from protocol.game.sampling import Draw
 from protocol.session.messages import Answers, Message
 from protocol.session.transcript import Transcript
 from tests.adversaries.cheat import Cheat, Defence, Scene, broken_protocol, unchecked
@@ -25,5 +25,5 @@ class ChangedAnswers(Cheat):
         if not isinstance(message, Answers):
             return message
         other = message.outputs.copy()
-        other[0] += 0.5 * scene.task.numerics.tolerance
+        other[0] += 0.5 * scene.task.tolerance
         return unchecked(Answers, round=message.round, outputs=other, root=message.root, signature=message.signature)

@@ -1,14 +1,15 @@
 """What a cheat is: which of the prover's words it replaces, what it has at hand, what stops it and how it ends.
 
-A cheat overrides one of three moments and is honest in the rest:
+A cheat overrides some of four moments and is honest in the rest:
 
     claim     the scores that are committed to
+    figures   what it says of its claim, from which the verifier plans
     answers   the outputs that are given for a challenge
     said      a whole message, on its way out (order, replay, silence)
 
-Rules: a cheat knows everything that a prover can know (the true function, the claim's quality, the verifier's terms
-and code), and never the verifier's entropy before the verifier has spent it. ``Scene.leaked`` is None as built; the
-mutation tests fill it to show what the order of messages is for.
+Rules: a cheat knows everything that a prover can know (the true function, the claim's quality, the verifier's terms,
+budget and code), and never the verifier's entropy before the verifier has spent it. ``Scene.leaked`` is empty as built;
+the mutation tests fill it to show what the order of messages is for.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 
-from protocol.certificate.terms import Assurance, Terms
-from protocol.claim import Claim
+from protocol.certificate.planning import Budget
+from protocol.certificate.terms import Answers as Who
+from protocol.certificate.terms import Rounds, Terms
+from protocol.claim import Claim, Figures
 from protocol.commitments import MerkleTree, SigningKey
-from protocol.sampling import Draw
+from protocol.game.sampling import Draw
 from protocol.session.messages import Answers, Message, Outcome, answer_leaves
 from protocol.session.transcript import Transcript
 from protocol.task import Task
@@ -50,10 +53,13 @@ class Defence(enum.Enum):
     V9 = "the answers' Merkle root"
     V10 = "the answers' signature, over this session"
     V11 = "spot checks, drawn after the answers are in"
-    V12 = "the upper bound of the families certificate"
-    V13 = "the lower bound of the families certificate"
+    V12 = "the upper bound on the gap"
+    V13 = "the lower bound on the gap"
+    EXPECTED = "figures say what to expect, and no bound reads them"
+    PILOT = "targets are weighted by the verifier's own pilot, never by the claim or by answers"
+    TILTED = "some subsets are drawn along the claim, where it errs if it is tangent to f"
     ALLOWANCE = "the bound's price for answers off by the tolerance"
-    PRICED = "cross-fit's room for as many false pairs as clean checks leave possible"
+    PRICED = "the bound's room for as many false pairs as clean checks leave possible"
     LEAVING = "leaving after the challenge fails the run (THEORY 8)"
     DERIVED = "numbers, subsets and seeds are derived from the verifier's own challenge"
     COMPARED = "verifiers compare the claims that they were shown"
@@ -64,25 +70,30 @@ class Defence(enum.Enum):
 class Fate:
     """How a cheat ends, on terms that accept the honest prover.
 
-    assurance : under which it is to be met; a false answer is no lie where none is asked for.
-    outcome : what the verdict is in every run; None where it is only bounded: an ACCEPT in at most delta of the runs.
+    who : trains when it is to be met; a false answer is no lie where none is asked for.
+    outcome : what the verdict is in every run.
     reason : regular expression that the verdict's first reason matches.
     """
 
-    assurance: Assurance
-    outcome: Outcome | None
+    who: Who
+    outcome: Outcome
     reason: str
 
 
-GAP_FOUND = Fate(assurance=Assurance.PROVED, outcome=Outcome.REJECT, reason=r"^relative gap \(mean\) is at least")
-FALSE_ANSWERS = Fate(
-    assurance=Assurance.AUDITED, outcome=Outcome.REJECT, reason=r"^\d+ of \d+ rechecked answers are false"
+GAP_FOUND = Fate(who=Who.OWN, outcome=Outcome.REJECT, reason=r"^pooled relative gap is at least")
+NOT_SHOWN = Fate(
+    who=Who.OWN,
+    outcome=Outcome.INCONCLUSIVE,
+    reason=r"^pooled relative gap is between|^the claim explains nothing",
 )
+"""The bound from below looks along the claim alone; what errs in other directions is never accepted, nor rejected."""
+
+FALSE_ANSWERS = Fate(who=Who.DELEGATED, outcome=Outcome.REJECT, reason=r"^\d+ of \d+ rechecked answers are false")
 
 
-def broken_protocol(reason: str, assurance: Assurance = Assurance.AUDITED) -> Fate:
+def broken_protocol(reason: str, who: Who = Who.DELEGATED) -> Fate:
     """Return the fate of a message that no honest party sends; ``reason`` is a regular expression."""
-    return Fate(assurance=assurance, outcome=Outcome.REJECT, reason=reason)
+    return Fate(who=who, outcome=Outcome.REJECT, reason=reason)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,8 +106,9 @@ class Scene:
     stale : an honest claim about the other training set.
     variance : shape (T,); Var f.
     favourite : shape (K,); the units of the contributor that a cheat favours.
-    terms : what the verifier asks for. A prover is told only the design, and that late; a cheat guesses right.
-    leaked : the challenge before the claim is made; None unless the order is broken.
+    terms, budget : what the verifier asks for and may spend. A prover is told neither; a cheat guesses right.
+    rounds : the verifier's, where a test chooses them in the planner's place; else None.
+    leaked : every round's challenge before the claim is made; empty unless the order is broken.
     rng : the prover's own coins.
     """
 
@@ -109,21 +121,31 @@ class Scene:
     variance: np.ndarray
     favourite: np.ndarray
     terms: Terms
+    budget: Budget
     rng: np.random.Generator
-    leaked: Draw | None = None
+    rounds: Rounds | None = None
+    leaked: tuple[Draw, ...] = ()
+
+    @property
+    def n_checks(self) -> int:
+        """How many pairs of the prover's answers the verifier rechecks, by its rounds or its budget."""
+        known = self.budget.n_checks if self.rounds is None else self.rounds.n_checks
+        if known is None:
+            raise ValueError("expected rounds, or a budget that fixes the checks; the planner's choice is unknown")
+        return known
 
     def moved(self, honest: Claim, direction: np.ndarray, relative_gap: float) -> Claim:
         """Return ``honest`` moved along ``direction`` (T, N) by as much as costs each target ``relative_gap``.
 
         gap = p (1-p) |change|^2 (THEORY 1), on top of what the honest claim gives away already.
         """
-        square = self.task.p * (1 - self.task.p) * (direction**2).sum(axis=1)
+        square = self.task.measure.p * (1 - self.task.measure.p) * (direction**2).sum(axis=1)
         step = np.sqrt(relative_gap * self.variance / square)
         return replace(honest, scores=honest.scores + step[:, None] * direction)
 
     def clipped(self, outputs: np.ndarray) -> np.ndarray:
         """Return ``outputs`` clipped into the targets' ranges, as answers must be."""
-        return np.asarray(np.clip(outputs, self.task.targets.lo, self.task.targets.hi))
+        return np.asarray(np.clip(outputs, self.task.lo, self.task.hi))
 
     def trained(self, draw: Draw, outputs: Outputs, seeds_off_by: int = 0) -> np.ndarray:
         """Return what ``outputs`` gives for every evaluation of ``draw``, in order."""
@@ -146,6 +168,10 @@ class Cheat:
         """Return what is claimed."""
         return honest
 
+    def figures(self, honest: Figures, claim: Claim, scene: Scene) -> Figures:
+        """Return what is said of ``claim``, when an honest prover would say ``honest`` of its own."""
+        return honest
+
     def answers(self, draw: Draw, honest: np.ndarray, claim: Claim, scene: Scene) -> np.ndarray:
         """Return what is answered, when the truth is ``honest`` (m, T) and ``claim`` was committed to."""
         return honest
@@ -164,7 +190,7 @@ class Honest(Cheat):
 
     name = "honest"
     stopped_by = ()
-    fate = Fate(assurance=Assurance.PROVED, outcome=Outcome.ACCEPT, reason=r"^relative gap \(mean\) is at most")
+    fate = Fate(who=Who.OWN, outcome=Outcome.ACCEPT, reason=r"^pooled relative gap is at most")
 
 
 HONEST = Honest()

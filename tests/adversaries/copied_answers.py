@@ -1,4 +1,4 @@
-"""One training a family, its answer copied to the siblings: their labels are so alike that nobody will notice."""
+"""One training for two pairs: the second is answered with the first that is most like it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from protocol.claim import Claim
-from protocol.sampling import Draw
+from protocol.game.sampling import Draw
 from tests.adversaries.cheat import FALSE_ANSWERS, Cheat, Defence, Scene
 
 
 @dataclass(frozen=True)
 class CopiedAnswers(Cheat):
-    """Answers every sibling with its family's first; the complement likewise. Saves all but one training in s.
+    """Trains every second pair, and answers each other one with the trained pair that shares most units with it.
 
-    Copies agree with each other and not with the claim, so that the means grow: they win nothing but work saved.
+    Half of the trainings saved. A copy agrees with another subset and not with the claim, so that the squares grow:
+    it wins nothing but the work.
     """
 
     name = "copied-answers"
@@ -23,5 +24,10 @@ class CopiedAnswers(Cheat):
     fate = FALSE_ANSWERS
 
     def answers(self, draw: Draw, honest: np.ndarray, claim: Claim, scene: Scene) -> np.ndarray:
-        families = honest.reshape(draw.design.n_families, draw.design.n_siblings, -1)
-        return np.broadcast_to(families[:, :1], families.shape).reshape(honest.shape).copy()
+        sides = draw.design.n_sides
+        first = np.arange(0, draw.n_evaluations, sides, dtype=np.int64)
+        inside = 2.0 * draw.subsets(scene.task, first) - 1
+        likeness = inside[1::2] @ inside[::2].T
+        out = honest.reshape(-1, sides, honest.shape[1]).copy()
+        out[1::2] = out[::2][likeness.argmax(axis=1)]
+        return out.reshape(honest.shape)

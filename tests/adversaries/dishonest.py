@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 
 from protocol.claim import Claim, Figures
-from protocol.sampling import Draw
+from protocol.game.sampling import Draw
 from protocol.session.effects import Effect, Event, Finish, Received, Send, Trained
 from protocol.session.messages import Aborted, Challenge, ClaimCommitted, Message
 from protocol.session.prover import ProverSession
@@ -29,13 +29,13 @@ class DishonestProver:
     ----------
     cheat : what is false; ``HONEST`` for the honest prover.
     scene : what the cheat has at hand.
-    honest : the claim that an honest prover would make, with its figures, which are not lied about: they only plan.
+    honest, figures : the claim that an honest prover would make, and what it would say of it.
     """
 
     def __init__(self, *, cheat: Cheat, scene: Scene, honest: Claim, figures: Figures) -> None:
         self.cheat, self.scene = cheat, scene
         self.claim = cheat.claim(honest, scene)
-        self.signed = sign_claim(self.claim, figures, scene.key)
+        self.signed = sign_claim(self.claim, cheat.figures(figures, self.claim, scene), scene.key)
         self._coins = int(scene.rng.integers(2**63))
 
     def session(self) -> DishonestSession:
@@ -107,6 +107,6 @@ def made_anew(message: Message) -> Message:
         The message is none that an honest party sends.
     """
     if isinstance(message, ClaimCommitted):
-        claim = dataclasses.replace(message.claim)
-        return ClaimCommitted(signed=dataclasses.replace(message.signed), claim=claim)
+        signed = dataclasses.replace(message.signed, figures=dataclasses.replace(message.signed.figures))
+        return ClaimCommitted(signed=signed, claim=dataclasses.replace(message.claim))
     return dataclasses.replace(message)

@@ -7,32 +7,33 @@ from dataclasses import dataclass
 import numpy as np
 
 from protocol.certificate.readings import read
-from protocol.certificate.terms import Assurance
+from protocol.certificate.terms import Answers as Who
 from protocol.claim import Claim
-from protocol.sampling import Draw
+from protocol.game.sampling import Draw
 from protocol.session.messages import Outcome
 from tests.adversaries.cheat import Cheat, Defence, Fate, Scene
 
 
 @dataclass(frozen=True)
 class DriftByTolerance(Cheat):
-    """Claims noise of ``gap`` and moves every answer by the task's tolerance, against its family's mean residual.
+    """Over-scales its claim by ``gap`` and moves every answer by the task's tolerance, against its pair's residual.
 
-    No spot check can see it: each answer is within tolerance. A family's mean residual falls by the tolerance, and the
-    upper bound is raised by just that; the lower bound is not, so that it can cost an honest prover nothing.
+    No spot check can see it: each answer is within tolerance. A pair's residual falls by the tolerance at most, and the
+    upper bound takes every residual to be that much larger; the lower bound does not, so that it costs an honest
+    prover nothing.
     """
 
     gap: float = 0.3
 
     name = "drift-by-tolerance"
     stopped_by = (Defence.ALLOWANCE, Defence.V12)
-    fate = Fate(assurance=Assurance.AUDITED, outcome=Outcome.REJECT, reason=r"^relative gap \(mean\) is at least")
+    fate = Fate(who=Who.DELEGATED, outcome=Outcome.REJECT, reason=r"^pooled relative gap is at least")
 
     def claim(self, honest: Claim, scene: Scene) -> Claim:
-        return scene.moved(honest, scene.rng.standard_normal(honest.scores.shape), self.gap)
+        return scene.moved(honest, honest.scores, self.gap)
 
     def answers(self, draw: Draw, honest: np.ndarray, claim: Claim, scene: Scene) -> np.ndarray:
-        design, tolerance = draw.design, scene.task.numerics.tolerance
+        design, tolerance = draw.design, scene.task.tolerance
         means = read(scene.task, claim, draw, honest).residual.mean(axis=1)
         drift = -np.clip(means, -tolerance, tolerance) * 0.999  # within it still after rounding
         out = honest.reshape(design.n_families, design.n_siblings, design.n_sides, -1).copy()

@@ -8,13 +8,13 @@ import numpy as np
 
 from protocol.certificate.readings import read
 from protocol.claim import Claim
-from protocol.sampling import Draw
+from protocol.game.sampling import Draw
 from tests.adversaries.cheat import FALSE_ANSWERS, Cheat, Defence, Scene
 
 
 @dataclass(frozen=True)
 class DuplicatedAnswers(Cheat):
-    """Claims noise of ``gap`` and gives the quietest family's true answers for every family.
+    """Claims noise of ``gap`` and gives the quietest pair's true answers for every pair.
 
     Each is the true output of *some* evaluation. It would win if a prover might say which: numbers, subsets and seeds
     are the verifier's own, re-derived from its challenge, and answers carry none that it reads.
@@ -33,7 +33,7 @@ class DuplicatedAnswers(Cheat):
         return np.asarray(honest[self.answered(draw, honest, claim, scene)])
 
     def answered(self, draw: Draw, honest: np.ndarray, claim: Claim, scene: Scene) -> np.ndarray:
-        """Return the numbers of the evaluations that are answered, shape (m,): those of one family, repeated."""
+        """Return the numbers of the evaluations that are answered, shape (m,): those of one pair, repeated."""
         means = read(scene.task, claim, draw, honest).residual.mean(axis=1)
         quietest = int(((means / np.sqrt(scene.variance)) ** 2).mean(axis=1).argmin())
         size = draw.n_evaluations // draw.design.n_families

@@ -14,10 +14,10 @@ from tests.adversaries.cheat import GAP_FOUND, Cheat, Defence, Scene
 class Favoured(Cheat):
     """Raises the scores of the favourite's units alike, by as much as costs ``gap``; every other score is honest.
 
-    Most of the claim's variance stays explained, so nothing that looks at its fit as a whole sees it.
+    Every other score is right, so nobody finds it who asks only those whose scores they are.
     """
 
-    gap: float = 0.3
+    gap: float = 1.0
 
     name = "favoured"
     stopped_by = (Defence.V13, Defence.V12)

@@ -8,7 +8,7 @@ import numpy as np
 
 from protocol.certificate.readings import read
 from protocol.claim import Claim
-from protocol.sampling import Draw
+from protocol.game.sampling import Draw
 from tests.adversaries.cheat import FALSE_ANSWERS, Cheat, Defence, Scene
 
 

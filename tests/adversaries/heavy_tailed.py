@@ -12,10 +12,10 @@ from tests.adversaries.cheat import GAP_FOUND, Cheat, Defence, Scene
 class HeavyTailed(Cheat):
     """Adds Cauchy noise to every score, as much as costs ``gap``.
 
-    Residuals then hang on few coins and are far from Gaussian, which the families bound takes them to be.
+    Residuals then hang on few coins and are far from Gaussian, which no bound here takes them to be.
     """
 
-    gap: float = 0.3
+    gap: float = 1.0
 
     name = "heavy-tailed"
     stopped_by = (Defence.V13, Defence.V12)

@@ -1,4 +1,4 @@
-"""Two false answers, one high and one low, that make everything look like noise."""
+"""False answers that make a target look like noise, so that nobody minds what the claim says of it."""
 
 from __future__ import annotations
 
@@ -6,38 +6,46 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from protocol.certificate.terms import Assurance
+from protocol.certificate.terms import Answers as Who
 from protocol.claim import Claim
-from protocol.sampling import Draw
+from protocol.game.sampling import Draw
 from protocol.session.messages import Outcome
 from tests.adversaries.cheat import Cheat, Defence, Fate, Scene
 
 
 @dataclass(frozen=True)
 class InflatedNoise(Cheat):
-    """Claims half of every score and moves two siblings' answers apart, in one family, as far as the ranges let them.
+    """Turns round the scores of a ``share`` of the targets, and makes these vary as if they were worth nothing.
 
-    The family's mean stays where it was and the spread within families, MSW, becomes as large as one pleases. A bound
-    that takes MSW off MSB, as is right where the verifier trained everything, would fall to 0; and two false answers
-    among hundreds are rarely rechecked. So an audited bound takes nothing off.
+    In ``n_false`` pairs it moves their two outputs apart, as far as the range lets. Were a target weighted by how much
+    its *answers* vary, these would weigh next to nothing, and two false answers among hundreds are rarely rechecked.
+    Weights are fixed by a pilot that the verifier trains itself.
     """
 
+    share: float = 0.05
+    n_false: int = 2
+
     name = "inflated-noise"
-    stopped_by = (Defence.V12, Defence.V13, Defence.V11)
+    stopped_by = (Defence.PILOT, Defence.V12, Defence.V13, Defence.V11)
     fate = Fate(
-        assurance=Assurance.AUDITED,
+        who=Who.DELEGATED,
         outcome=Outcome.REJECT,
-        reason=r"^relative gap \(mean\) is at least|^\d+ of \d+ rechecked answers are false",
+        reason=r"^pooled relative gap is at least|^\d+ of \d+ rechecked answers are false",
     )
 
     def claim(self, honest: Claim, scene: Scene) -> Claim:
-        return replace(honest, scores=0.5 * honest.scores)
+        scores = honest.scores.copy()
+        scores[self.turned(scene)] *= -1
+        return replace(honest, scores=scores)
 
     def answers(self, draw: Draw, honest: np.ndarray, claim: Claim, scene: Scene) -> np.ndarray:
-        design, targets = draw.design, scene.task.targets
-        out = honest.reshape(design.n_families, design.n_siblings, design.n_sides, -1).copy()
-        high, low = out[scene.rng.integers(design.n_families), :2, 0]
-        step = np.minimum(targets.hi - high, low - targets.lo)
-        high += step
-        low -= step
-        return scene.clipped(out.reshape(honest.shape))  # rounding may have gone beyond the range
+        sides, turned = draw.design.n_sides, self.turned(scene)
+        out = honest.reshape(-1, sides, honest.shape[1]).copy()
+        chosen = scene.rng.permutation(len(out))[: self.n_false]
+        ends = np.where(np.arange(sides)[:, None] == 0, scene.task.hi[turned], scene.task.lo[turned])
+        out[np.ix_(chosen, np.arange(sides), turned)] = ends
+        return out.reshape(honest.shape)
+
+    def turned(self, scene: Scene) -> np.ndarray:
+        """Return the targets that the claim has the wrong way round, at least one."""
+        return np.arange(max(1, round(self.share * scene.task.n_targets)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from protocol.claim import Claim
-from protocol.sampling import Draw
+from protocol.game.sampling import Draw
 from tests.adversaries.cheat import FALSE_ANSWERS, Cheat, Defence, Scene
 
 
@@ -15,11 +15,12 @@ from tests.adversaries.cheat import FALSE_ANSWERS, Cheat, Defence, Scene
 class MirroredAnswers(Cheat):
     """Claims 0 for every unit and answers each subset's complement with the subset's own output.
 
-    Every odd part is 0, and so is every residual: half of the trainings saved, and the bound is 0. Only at p = 1/2.
+    Every odd part is 0, and so is every residual: half of the trainings saved, and no gap is left to see. Only at
+    p = 1/2. Even unchecked it is not accepted: f does not vary then, and nothing is a small share of nothing.
     """
 
     name = "mirrored-answers"
-    stopped_by = (Defence.V11,)
+    stopped_by = (Defence.V11, Defence.V12)
     fate = FALSE_ANSWERS
 
     def claim(self, honest: Claim, scene: Scene) -> Claim:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocol.certificate.terms import Assurance
+from protocol.certificate.terms import Answers as Who
 from protocol.claim import Claim
 from tests.adversaries.cheat import Cheat, Defence, Scene, broken_protocol, unchecked
 
@@ -17,7 +17,7 @@ class NotFiniteScores(Cheat):
 
     name = "not-finite-scores"
     stopped_by = (Defence.VALUES,)
-    fate = broken_protocol("expected finite (scores|numbers)", Assurance.PROVED)
+    fate = broken_protocol("expected finite (scores|numbers)", Who.OWN)
 
     def claim(self, honest: Claim, scene: Scene) -> Claim:
         scores = honest.scores.copy()

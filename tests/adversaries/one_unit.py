@@ -14,10 +14,10 @@ from tests.adversaries.cheat import GAP_FOUND, Cheat, Defence, Scene
 class OneUnit(Cheat):
     """Shifts worth to one unit: a spike that costs ``gap`` on a single score, every other honest.
 
-    Families see it as well as any other change of that gap: siblings agree on the unit as often as on all others.
+    Residuals see it as well as any other change of that gap.
     """
 
-    gap: float = 0.3
+    gap: float = 1.0
 
     name = "one-unit"
     stopped_by = (Defence.V13, Defence.V12)

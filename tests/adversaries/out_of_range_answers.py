@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from protocol.claim import Claim
-from protocol.sampling import Draw
+from protocol.game.sampling import Draw
 from tests.adversaries.cheat import Cheat, Defence, Scene, broken_protocol
 
 
@@ -25,5 +25,5 @@ class OutOfRangeAnswers(Cheat):
     def answers(self, draw: Draw, honest: np.ndarray, claim: Claim, scene: Scene) -> np.ndarray:
         first = slice(0, draw.design.n_sides)
         out = honest.copy()
-        out[first] += scene.task.targets.hi - honest[first].min(axis=0) + 1e-3 * scene.task.targets.width
+        out[first] += scene.task.hi - honest[first].min(axis=0) + 1e-3 * scene.task.width
         return out

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from protocol.claim import Claim
-from protocol.sampling import Draw
+from protocol.game.sampling import Draw
 from tests.adversaries.cheat import FALSE_ANSWERS, Cheat, Defence, Scene, predicted
 
 
@@ -18,7 +18,7 @@ class PermutedAnswers(Cheat):
     Their histogram is the true one, and so are mean and variance; only index and output no longer belong together.
     """
 
-    gap: float = 0.3
+    gap: float = 0.1
 
     name = "permuted-answers"
     stopped_by = (Defence.V11,)

@@ -12,7 +12,7 @@ from tests.adversaries.cheat import GAP_FOUND, Cheat, Defence, Scene
 class RandomDirection(Cheat):
     """Adds Gaussian noise to every score, as much as costs ``gap``: noise spread thin over all units."""
 
-    gap: float = 0.3
+    gap: float = 1.0
 
     name = "random-direction"
     stopped_by = (Defence.V13, Defence.V12)

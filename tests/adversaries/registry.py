@@ -1,4 +1,4 @@
-"""All cheats, in order: those about the claim, those about the answers, those about the protocol.
+"""All cheats, in order: about the claim, about the figures said of it, about the answers, about the protocol.
 
 Those of ``ACROSS`` are accepted, rightly, in every single session: their lie takes two.
 
@@ -22,10 +22,13 @@ from tests.adversaries.duplicated_answers import DuplicatedAnswers
 from tests.adversaries.enormous_scores import EnormousScores
 from tests.adversaries.false_fraction import FalseFraction
 from tests.adversaries.favoured import Favoured
+from tests.adversaries.few_scaled import FewScaled
 from tests.adversaries.fitted_to_challenge import FittedToChallenge
+from tests.adversaries.flattering_figures import FlatteringFigures
 from tests.adversaries.greedy_answers import GreedyAnswers
 from tests.adversaries.greedy_pairs import GreedyPairs
 from tests.adversaries.heavy_tailed import HeavyTailed
+from tests.adversaries.impossible_figures import ImpossibleFigures
 from tests.adversaries.inflated_noise import InflatedNoise
 from tests.adversaries.mirrored_answers import MirroredAnswers
 from tests.adversaries.nan_answers import NanAnswers
@@ -39,8 +42,11 @@ from tests.adversaries.replayed import Replayed
 from tests.adversaries.scaled import Scaled
 from tests.adversaries.second_thoughts import SecondThoughts
 from tests.adversaries.stale import Stale
+from tests.adversaries.steering_figures import SteeringFigures
 from tests.adversaries.surrogate_answers import SurrogateAnswers
 from tests.adversaries.swapped_answers import SwappedAnswers
+from tests.adversaries.tangent import Tangent
+from tests.adversaries.tiny import Tiny
 from tests.adversaries.too_few_answers import TooFewAnswers
 from tests.adversaries.too_many_answers import TooManyAnswers
 from tests.adversaries.two_claims import TwoClaims
@@ -51,9 +57,11 @@ from tests.adversaries.wrong_shape import WrongShape
 from tests.adversaries.zero import Zero
 
 CLAIMS: tuple[Cheat, ...] = (
-    Scaled(), Favoured(), OneUnit(), Zero(), Permuted(), Stale(), RandomDirection(), HeavyTailed(), FittedToChallenge(),
-    NotFiniteScores(), DenormalScores(), EnormousScores(),
+    Scaled(), Favoured(), OneUnit(), Zero(), Tiny(), Permuted(), Stale(), RandomDirection(), HeavyTailed(), Tangent(),
+    FewScaled(), FittedToChallenge(), NotFiniteScores(), DenormalScores(), EnormousScores(),
 )  # fmt: skip
+
+FIGURES: tuple[Cheat, ...] = (FlatteringFigures(), SteeringFigures(), ImpossibleFigures())
 
 ANSWERS: tuple[Cheat, ...] = (
     CopiedAnswers(), MirroredAnswers(), FalseFraction(), SurrogateAnswers(), CutShort(), AnotherDataset(), WrongSeed(),
@@ -66,7 +74,7 @@ PROTOCOL: tuple[Cheat, ...] = (
     Replayed(), LeavesWhenUnlucky(),
 )  # fmt: skip
 
-ALL: tuple[Cheat, ...] = CLAIMS + ANSWERS + PROTOCOL
+ALL: tuple[Cheat, ...] = CLAIMS + FIGURES + ANSWERS + PROTOCOL
 
 ACROSS: tuple[Cheat, ...] = (TwoClaims(),)
 

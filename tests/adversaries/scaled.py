@@ -12,7 +12,7 @@ from tests.adversaries.cheat import GAP_FOUND, Cheat, Defence, Scene
 class Scaled(Cheat):
     """Claims ``factor`` times every honest score. The order of units stays right and the mean square error looks fine.
 
-    The gap is (1 - factor)^2 W_1[g], all of it along the claim itself: the projection finds it with few families.
+    The gap is (1 - factor)^2 W_1, all of it along the claim itself, where the bound from below looks.
     """
 
     factor: float = 0.5

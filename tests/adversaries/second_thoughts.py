@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocol.sampling import Draw
+from protocol.game.sampling import Draw
 from protocol.session.messages import Answers, ClaimCommitted, Message
 from protocol.session.transcript import Transcript
 from tests.adversaries.cheat import Cheat, Defence, Scene, broken_protocol

@@ -13,11 +13,12 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from protocol.certificate.terms import Assurance
+from protocol.certificate.terms import Answers
 from protocol.errors import AttributionProofsError, StoreError
 from prover.engines import local
 from prover.serving.live import Served
@@ -25,8 +26,11 @@ from prover.serving.server import serve
 from prover.store import Store
 from tests.adversaries.dishonest import DishonestProver
 from tests.adversaries.registry import BY_NAME
-from tests.adversaries.terms import terms
+from tests.adversaries.terms import BUDGET, terms
 from tests.journeys.trainings import world_of
+
+N_CHECKS = 100
+"""How many pairs a cheat takes the verifier to recheck; it is not told."""
 
 
 def dishonest(
@@ -42,7 +46,8 @@ def dishonest(
     if committed is None:
         raise StoreError(f"store {honest.directory}: expected a claim, found none; run prover train first")
     world = world_of(task, committed, honest.signing_key(), data=data, n_threads=n_threads)
-    scene = world.scene(terms(Assurance.AUDITED, complements=task.has_complements), np.random.default_rng(seed))
+    guessed = terms(Answers.DELEGATED, measure=task.measure)
+    scene = world.scene(guessed, np.random.default_rng(seed), budget=replace(BUDGET, n_checks=N_CHECKS))
     prover = DishonestProver(cheat=BY_NAME[name], scene=scene, honest=world.claim, figures=world.figures)
     engine = local.prepare(task, data=data, n_threads=n_threads)
     return Served(task=task, make_session=prover.session, engine=engine), prover

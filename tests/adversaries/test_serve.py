@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from protocol.certificate.terms import Answers
 from protocol.claim import Claim
 from protocol.errors import StoreError
 from protocol.session.messages import NONCE_BYTES, PROTOCOL_VERSION, ClaimCommitted, Opening
@@ -22,7 +23,7 @@ from tests.adversaries import registry
 from tests.adversaries.cheat import HONEST, Cheat
 from tests.adversaries.dishonest import DishonestProver
 from tests.adversaries.serve import dishonest
-from tests.adversaries.terms import terms
+from tests.adversaries.terms import delegated_rounds, own_rounds, quick
 from tests.journeys import loopback
 from verifier.client import ProverClient
 
@@ -40,15 +41,17 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def verdict_over_grpc(cheat: Cheat, store: Path) -> Verdict:
-    world, asked = loopback.WORLD, terms(cheat.fate.assurance)
-    scene = world.scene(asked, np.random.default_rng(3))
+    world, asked = loopback.WORLD, quick(cheat.fate.who)
+    own = asked.answers is Answers.OWN
+    rounds = own_rounds(world.task, 80, 60, 150) if own else delegated_rounds(world.task, 300, 75)
+    scene = world.scene(asked, np.random.default_rng(3), rounds=rounds)
     prover = DishonestProver(cheat=cheat, scene=scene, honest=world.claim, figures=world.figures)
     served = Served(task=world.task, make_session=prover.session, engine=loopback.GameEngine(chunk=512))
     with (
         loopback.server(store, served=served) as server,
         ProverClient(server.address, patience=loopback.QUICK) as client,
     ):
-        return loopback.verify(client, asked)
+        return loopback.verify(client, asked, rounds=rounds)
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from protocol.certificate.spot_check import detection_probability
-from protocol.certificate.terms import Assurance
+from protocol.certificate.terms import Answers
 from protocol.encoding import Seed
-from protocol.sampling import Draw
+from protocol.game.sampling import Draw
 from protocol.session.messages import Outcome
 from protocol.task import Logistic, Numerics, Task
 from tests.adversaries.cheat import HONEST
 from tests.adversaries.cut_short import CutShort
-from tests.adversaries.terms import terms
+from tests.adversaries.terms import delegated_rounds, quick
 from tests.adversaries.weakened import sees_nothing
 from tests.journeys.in_memory import meet
 from tests.journeys.worlds import World
@@ -23,7 +23,8 @@ from tests.journeys.worlds import World
 pytestmark = pytest.mark.usefixtures("unchecked_shapes")
 
 SEED = 5
-ASKED = terms(Assurance.AUDITED, n_families=40, n_siblings=4, rho=0.4, epsilon=0.3, n_checks=30)
+ASKED = replace(quick(Answers.DELEGATED), epsilon=0.3)
+N_PAIRS, N_CHECKS = 160, 40
 
 
 def logistic() -> Task:
@@ -45,20 +46,22 @@ def world() -> World:
 
 
 def test_stopping_early_is_close_to_training_and_is_not_training(world: World) -> None:
-    scene = world.scene(ASKED, np.random.default_rng(SEED))
-    draw = Draw(seed=Seed(bytes(32)), design=ASKED.looks[0])
+    rounds = delegated_rounds(world.task, N_PAIRS, N_CHECKS)
+    scene = world.scene(ASKED, np.random.default_rng(SEED), rounds=rounds)
+    draw = Draw(seed=Seed(bytes(32)), design=rounds.looks[1])
     off = np.abs(scene.trained(draw, world.cut_short) - scene.trained(draw, world.outputs))
-    false = (off > world.task.numerics.tolerance).any(axis=1)
+    false = (off > world.task.tolerance).any(axis=1).reshape(N_PAIRS, 2).any(axis=1)
     assert off.max() < 0.1 * np.sqrt(world.variance.min()), "nobody would see it in the claim's fit"
-    assert detection_probability(len(false), int(false.sum()), ASKED.n_checks) > 0.999
+    assert detection_probability(N_PAIRS, int(false.sum()), N_CHECKS) > 0.999
 
 
 def test_stopping_early_is_found_by_retraining_and_wins_where_nobody_looks(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert meet(world, ASKED, HONEST, seed=SEED).verdict.outcome is Outcome.ACCEPT
-    found = meet(world, ASKED, CutShort(), seed=SEED).verdict
+    rounds = delegated_rounds(world.task, N_PAIRS, N_CHECKS)
+    assert meet(world, ASKED, HONEST, seed=SEED, rounds=rounds).verdict.outcome is Outcome.ACCEPT
+    found = meet(world, ASKED, CutShort(), seed=SEED, rounds=rounds).verdict
     assert found.outcome is Outcome.REJECT
     assert "rechecked answers are false" in found.reasons[0]
-    unseen = meet(world, ASKED, CutShort(), seed=SEED, verifier=sees_nothing(monkeypatch)).verdict
+    unseen = meet(world, ASKED, CutShort(), seed=SEED, rounds=rounds, verifier=sees_nothing(monkeypatch)).verdict
     assert unseen.outcome is Outcome.ACCEPT

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from protocol.certificate.terms import Assurance
+from protocol.certificate.terms import Answers as Who
 from protocol.claim import Claim
 from protocol.session.messages import Outcome
 from tests.adversaries.cheat import Cheat, Defence, Fate, Scene
@@ -26,7 +26,7 @@ class TwoClaims(Cheat):
 
     name = "two-claims"
     stopped_by = (Defence.COMPARED,)
-    fate = Fate(assurance=Assurance.PROVED, outcome=Outcome.ACCEPT, reason=r"^relative gap \(mean\) is at most")
+    fate = Fate(who=Who.OWN, outcome=Outcome.ACCEPT, reason=r"^pooled relative gap is at most")
 
     def claim(self, honest: Claim, scene: Scene) -> Claim:
         direction = np.zeros_like(honest.scores)

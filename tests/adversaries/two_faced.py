@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from protocol.certificate.terms import Assurance
-from protocol.sampling import Draw
+from protocol.certificate.terms import Answers as Who
+from protocol.game.sampling import Draw
 from protocol.session.messages import ClaimCommitted, Message
 from protocol.session.transcript import Transcript
 from tests.adversaries.cheat import Cheat, Defence, Scene, broken_protocol
@@ -24,7 +24,7 @@ class TwoFaced(Cheat):
 
     name = "two-faced"
     stopped_by = (Defence.V5,)
-    fate = broken_protocol("the scores that came are not those under the signed Merkle root", Assurance.PROVED)
+    fate = broken_protocol("the scores that came are not those under the signed Merkle root", Who.OWN)
 
     def said(self, message: Message, draw: Draw | None, heard: Transcript, scene: Scene) -> Message:
         if not isinstance(message, ClaimCommitted):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from protocol.certificate.terms import Assurance
+from protocol.certificate.terms import Answers as Who
 from protocol.claim import Claim
 from tests.adversaries.cheat import Cheat, Defence, Scene, broken_protocol
 
@@ -15,7 +15,7 @@ class WrongShape(Cheat):
 
     name = "wrong-shape"
     stopped_by = (Defence.V3,)
-    fate = broken_protocol(r"claim: expected (scores of shape|\(targets, units, bytes\))", Assurance.PROVED)
+    fate = broken_protocol(r"claim: expected (scores of shape|\(targets, units, bytes\))", Who.OWN)
 
     def claim(self, honest: Claim, scene: Scene) -> Claim:
         return replace(honest, scores=honest.scores[:, :-1])

@@ -7,9 +7,9 @@ import pytest
 
 from benchmarks import lies_are_found
 from benchmarks.lies_are_found import CHECKS, LIES, SETTINGS, Cell, agreement, cell, false_in
+from protocol.game.known import Polynomial
 from tests.adversaries import registry
 from tests.adversaries.cheat import Defence
-from tests.games import Polynomial
 from tests.journeys.worlds import of_game
 
 ANSWERS, PAIRS = SETTINGS

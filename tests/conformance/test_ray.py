@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from protocol.errors import TrainingError
-from protocol.sampling import Draw
+from protocol.game.sampling import Draw
 from prover.engines import Done
 from prover.engines.dispatch import Crew
 from tests.conformance.worlds import DRAW, gathered, reference, wine

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from protocol.encoding import Seed
-from protocol.sampling import Draw, pairs
+from protocol.game.sampling import Draw, pairs
 from protocol.task import SeedPolicy, Task
 from protocol.training import Dataset, Trainer
 from prover import config

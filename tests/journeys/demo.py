@@ -51,24 +51,25 @@ class Meeting:
     reason: str
 
 
-AUDITED = ("--assurance", "audited", "--n-checks", "30")
+DELEGATED = ("--answers", "delegated")
 
 MEETINGS = (
-    Meeting(prover="honest", cheat=None, status=0, reason=r"relative gap \(mean\) is at most"),
+    Meeting(prover="honest", cheat=None, status=0, reason="pooled relative gap is at most"),
     Meeting(
-        prover="honest, its answers audited", cheat=None, options=AUDITED, status=0,
-        reason=r"relative gap \(mean\) is at most",
+        prover="honest, and it does the training", cheat=None, options=DELEGATED, status=0,
+        reason="pooled relative gap is at most",
     ),
     Meeting(
-        prover="dishonest: every score halved", cheat="scaled", status=1, reason=r"relative gap \(mean\) is at least"
+        prover="dishonest: every score halved, and said to be perfect", cheat="flattering-figures", status=1,
+        reason="pooled relative gap is at least",
     ),
     Meeting(
         prover="dishonest: the rows of one contributor (units 0 to 99) favoured", cheat="favoured", status=1,
-        reason=r"relative gap \(mean\) is at least",
+        reason="pooled relative gap is at least",
     ),
     Meeting(
-        prover="dishonest: honest claim, three answers in ten false", cheat="false-fraction", options=AUDITED, status=1,
-        reason="rechecked answers are false",
+        prover="dishonest: honest claim, three answers in ten false", cheat="false-fraction", options=DELEGATED,
+        status=1, reason="rechecked answers are false",
     ),
 )  # fmt: skip
 

@@ -15,19 +15,37 @@ from typing import Protocol
 
 import numpy as np
 
-from protocol.certificate.terms import Terms
+from protocol.certificate.planning import Budget
+from protocol.certificate.registry import method_named
+from protocol.certificate.terms import Rounds, Terms
 from protocol.commitments import PublicKey
-from protocol.encoding import Seed
+from protocol.encoding import SEED_BYTES, Seed
 from protocol.errors import InternalError, PeerError
-from protocol.sampling import Draw
-from protocol.session.effects import DrawEntropy, Drawn, Effect, Event, Finish, Lost, Received, Send, Train, Trained
+from protocol.game import Game
+from protocol.game.sampling import Draw
+from protocol.session.effects import (
+    ChooseRounds,
+    Chosen,
+    DrawEntropy,
+    Drawn,
+    Effect,
+    Event,
+    Finish,
+    Lost,
+    OfferStop,
+    Received,
+    Send,
+    Settled,
+    Train,
+    Trained,
+)
 from protocol.session.messages import NONCE_BYTES, Message
 from protocol.session.transcript import Transcript
 from protocol.session.verdict import Verdict
 from protocol.session.verifier import VerifierSession
-from protocol.task import Task
 from tests.adversaries.cheat import HONEST, Cheat, Outputs
 from tests.adversaries.dishonest import DishonestProver, made_anew
+from tests.adversaries.terms import BUDGET
 from tests.journeys.worlds import World
 
 NO_ANSWER = "nothing came within the deadline"
@@ -79,10 +97,12 @@ def run(
     *,
     verifier: VerifierLike,
     prover: ProverLike,
-    task: Task,
+    task: Game,
     outputs: Outputs,
     entropy: Callable[[int], bytes],
+    choose: Callable[[ChooseRounds], Rounds],
     deliver: Callable[[Message], Message] = made_anew,
+    is_enough: Callable[[Transcript], bool] = lambda _: True,
 ) -> Journey:
     """Return how a session between the two ends.
 
@@ -90,6 +110,8 @@ def run(
     ----------
     outputs : the truth; the verifier's retrainings and the prover's trainings are both taken from it.
     entropy : the verifier's; asked for at the moments that the session chooses.
+    choose : the verifier's rounds, once the claim is in, and again where the method plans anew.
+    is_enough : whether to stop where the bounds decide and rounds are left; by default, always.
     deliver : what the wire does to a prover's message; raises a ``PeerError`` on one that cannot be.
     """
     n_trained, verdict = 0, None
@@ -98,6 +120,10 @@ def run(
         match effects.popleft() if effects else _silence(verifier):
             case DrawEntropy(n_bytes=n_bytes):
                 effects.extend(verifier.handle(Drawn(entropy(n_bytes))))
+            case ChooseRounds() as asked:
+                effects.extend(verifier.handle(Chosen(choose(asked))))
+            case OfferStop():
+                effects.extend(verifier.handle(Settled(is_enough(verifier.transcript))))
             case Train(draw=draw, evaluations=evaluations):
                 effects.extend(verifier.handle(Trained(trained(task, outputs, draw, evaluations))))
             case Send(message=message):
@@ -113,10 +139,20 @@ def run(
     return Journey(verdict=verdict, transcript=verifier.transcript, n_trained_by_prover=n_trained)
 
 
-def trained(task: Task, outputs: Outputs, draw: Draw, evaluations: np.ndarray) -> np.ndarray:
+def trained(task: Game, outputs: Outputs, draw: Draw, evaluations: np.ndarray) -> np.ndarray:
     """Return the outputs of the numbered evaluations of ``draw``, clipped; shape (k, T)."""
     values = outputs(draw.subsets(task, evaluations), draw.training_seeds(task, evaluations))
-    return np.clip(values, task.targets.lo, task.targets.hi)
+    return np.clip(values, task.lo, task.hi)
+
+
+def planned(task: Game, terms: Terms, budget: Budget) -> Callable[[ChooseRounds], Rounds]:
+    """Return the choice that a verifier with this budget makes: its method's own plan."""
+    method = method_named(terms.method)
+
+    def choose(asked: ChooseRounds) -> Rounds:
+        return method.plan(task, asked.claim, asked.figures, terms, budget, asked.seen).rounds
+
+    return choose
 
 
 def meet(
@@ -125,6 +161,8 @@ def meet(
     cheat: Cheat = HONEST,
     *,
     seed: int,
+    rounds: Rounds | None = None,
+    budget: Budget = BUDGET,
     verifier: Callable[..., VerifierLike] = VerifierSession,
     prover_key: PublicKey | None = None,
     leak: bool = False,
@@ -135,24 +173,36 @@ def meet(
     Parameters
     ----------
     seed : of the verifier's entropy and of the prover's coins.
-    verifier : takes task, terms and prover_key, as ``VerifierSession`` does.
+    rounds : the verifier's; None lets the planner choose them within ``budget``.
+    verifier : takes game, terms and prover_key, as ``VerifierSession`` does.
     prover_key : the key that the verifier insists on; None for the world's own.
-    leak : break the order: tell the prover the first challenge before it claims anything.
+    leak : break the order: tell the prover the challenges of ``rounds`` before it claims anything.
     """
     entropy = Entropy(seed)
-    scene = world.scene(terms, np.random.default_rng(seed), leaked=_first_challenge(seed, terms) if leak else None)
-    session = verifier(task=world.task, terms=terms, prover_key=prover_key or world.key.public)
+    leaked = challenges(seed, terms, rounds) if leak and rounds is not None else ()
+    scene = world.scene(terms, np.random.default_rng(seed), budget=budget, rounds=rounds, leaked=leaked)
+    session = verifier(game=world.task, terms=terms, prover_key=prover_key or world.key.public)
     prover = DishonestProver(cheat=cheat, scene=scene, honest=world.claim, figures=world.figures).session()
+    choose = planned(world.task, terms, budget) if rounds is None else lambda _: rounds
     return run(
-        verifier=session, prover=prover, task=world.task, outputs=world.outputs, entropy=entropy, deliver=deliver
-    )
+        verifier=session, prover=prover, task=world.task, outputs=world.outputs, entropy=entropy, choose=choose,
+        deliver=deliver,
+    )  # fmt: skip
 
 
-def _first_challenge(seed: int, terms: Terms) -> Draw:
-    """Return the challenge that a verifier with ``Entropy(seed)`` is going to draw, after the nonce."""
-    entropy = Entropy(seed)
+def challenges(seed: int, terms: Terms, rounds: Rounds) -> tuple[Draw, ...]:
+    """Return the challenges that a verifier with ``Entropy(seed)`` is going to draw in ``rounds``, but for their tilts.
+
+    It draws a nonce first, and after each round that is answered the seed of its checks.
+    """
+    entropy, method = Entropy(seed), method_named(terms.method)
     entropy(NONCE_BYTES)
-    return Draw(seed=Seed(entropy(32)), design=terms.looks[0])
+    draws = []
+    for number, look in enumerate(rounds.looks):
+        draws.append(Draw(seed=Seed(entropy(SEED_BYTES)), design=look))
+        if method.is_answered(terms, number):
+            entropy(SEED_BYTES)
+    return tuple(draws)
 
 
 def _silence(verifier: VerifierLike) -> Lost:
@@ -162,7 +212,7 @@ def _silence(verifier: VerifierLike) -> Lost:
 
 
 def _replies(
-    prover: ProverLike, message: Message, task: Task, outputs: Outputs, deliver: Callable[[Message], Message]
+    prover: ProverLike, message: Message, task: Game, outputs: Outputs, deliver: Callable[[Message], Message]
 ) -> tuple[list[Event], int]:
     """Return what the prover says to ``message``, as the verifier's events, and how many trainings it did for that."""
     events: list[Event] = []

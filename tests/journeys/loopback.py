@@ -26,10 +26,13 @@ from typing import Self
 
 import numpy as np
 
-from protocol.certificate.terms import Across, Assurance, Terms
+from protocol.certificate.planning import Budget
+from protocol.certificate.terms import Answers, Rounds, Terms
 from protocol.claim import Claim, Figures
-from protocol.sampling import Draw, families, pairs
-from protocol.session.effects import Train
+from protocol.game import Measure
+from protocol.game.known import Polynomial
+from protocol.game.sampling import Draw, pairs
+from protocol.session.effects import ChooseRounds, Train
 from protocol.session.messages import ClaimCommitted
 from protocol.session.verdict import Verdict
 from protocol.session.verifier import VerifierSession
@@ -40,13 +43,13 @@ from prover.serving.limits import Limits
 from prover.serving.live import Served
 from prover.serving.server import ProverServer, honest, serve
 from prover.store import Store
-from tests.games import Polynomial
-from tests.journeys import worlds
-from verifier import audit
+from tests.adversaries import terms as adversaries
+from tests.journeys import in_memory, worlds
+from verifier import loop
 from verifier.client import ProverClient
 from verifier.config import Patience
 
-WORLD = worlds.of_game(Polynomial(n_units=60, w1=0.97, w2=0.02, w3=0.01), n_targets=2)
+WORLD = worlds.of_game(Polynomial(n_units=60, w1=0.985, w2=0.01, w3=0.005), n_targets=2)
 """A game of 60 units and 2 targets, seeds per subset, whose honest claim has gap 0."""
 
 QUICK = Patience(
@@ -77,15 +80,14 @@ class GameEngine:
 
 def played(task: Task, draw: Draw, evaluations: np.ndarray) -> np.ndarray:
     values = WORLD.outputs(draw.subsets(task, evaluations), draw.training_seeds(task, evaluations))
-    return np.clip(values, task.targets.lo, task.targets.hi)
+    return np.clip(values, task.lo, task.hi)
 
 
-def terms(assurance: Assurance, *, n_families: int = 25, n_checks: int = 10, epsilon: float = 0.05) -> Terms:
-    design = families(n_families=n_families, n_siblings=2, rho=0.5, complements=True)
-    return Terms(
-        epsilon=epsilon, delta=0.05, across=Across.MEAN, assurance=assurance, looks=(design,),
-        n_checks=n_checks if assurance is Assurance.AUDITED else 0,
-    )  # fmt: skip
+def rounds_of(terms: Terms, *, n_pairs: int = 300, n_checks: int = 150, task: Task = WORLD.task) -> Rounds:
+    """Return the fewest pairs that the certificate looks at; or pairs that the prover answers, half of them redone."""
+    if terms.answers is Answers.OWN:
+        return adversaries.own_rounds(task, 80)
+    return adversaries.delegated_rounds(task, n_pairs, n_checks)
 
 
 def fill(directory: Path, task: Task, claim: Claim, figures: Figures) -> ClaimCommitted:
@@ -162,25 +164,39 @@ class ServerProcess:
 
 
 def verify(
-    client: ProverClient, asked: Terms, *, on_progress: threading.Event | None = None, task: Task = WORLD.task,
-    retrain: audit.Retrain | None = None,
+    client: ProverClient, asked: Terms, *, rounds: Rounds | None = None, budget: Budget | None = None,
+    on_progress: threading.Event | None = None, task: Task = WORLD.task, retrain: loop.Retrain | None = None,
 ) -> Verdict:  # fmt: skip
-    """Run a verifier's session with the prover behind ``client``; ``on_progress`` is set when answers are under way."""
+    """Run a verifier's session with the prover behind ``client``.
 
-    def play(train: Train, on: audit.OnProgress) -> np.ndarray:
+    Parameters
+    ----------
+    rounds : the verifier's; None for the planner's choice within ``budget``, or, without one, for few.
+    on_progress : set when answers are under way.
+    """
+
+    def play(train: Train, on: loop.OnProgress) -> np.ndarray:
         on(len(train.evaluations), len(train.evaluations))
         return played(task, train.draw, train.evaluations)
 
-    def watch(event: audit.Progressed) -> None:
+    def watch(event: loop.Progressed) -> None:
         if on_progress is not None and event.what.startswith("answers") and event.done > 0:
             on_progress.set()
 
-    session = VerifierSession(task=task, terms=asked)
-    return audit.run(session, client, retrain or play, on_event=watch)
+    def choose(question: ChooseRounds) -> Rounds:
+        if budget is not None:
+            return in_memory.planned(task, asked, budget)(question)
+        return rounds or rounds_of(asked, task=task)
+
+    session = VerifierSession(game=task, terms=asked)
+    return loop.run(session, client, choose, retrain or play, on_event=watch)
 
 
 def wine() -> Task:
-    """A real task that trains in microseconds: 100 rows of wine, ridge, 6 margins."""
+    """A real task that trains in microseconds: 100 rows of wine, ridge, 6 margins.
+
+    Their ranges are five standard deviations to either side of their means, as ``prover init`` makes them.
+    """
     from protocol.task import (
         ConstantColumns,
         Data,
@@ -195,6 +211,7 @@ def wine() -> Task:
     )
     from protocol.training import read_table
 
+    means, sds = np.array([1.83, 1.37, 0.94, 2.5, 1.62, 1.23]), np.array([0.13, 0.2, 0.14, 0.19, 0.17, 0.15])
     table = read_table("sklearn:wine", path=None, target_column="", contributor_column="")
     data = Data(
         source="sklearn:wine", digest=table.digest, target_column="", contributor_column="", n_classes=3, n_train=100,
@@ -203,9 +220,9 @@ def wine() -> Task:
     return Task(
         data=data, units=Units(kind=UnitKind.ROW, n=100), recipe=Ridge(l2=10.0),
         targets=Targets(
-            kind=TargetKind.MARGIN, rows=tuple(range(6)), average=False, lo=np.full(6, -4.0), hi=np.full(6, 4.0)
+            kind=TargetKind.MARGIN, rows=tuple(range(6)), average=False, lo=means - 5 * sds, hi=means + 5 * sds
         ),
-        p_16=1 << 15, seed_policy=SeedPolicy.SHARED, seed=0, numerics=Numerics(tolerance=1e-8),
+        measure=Measure(p_16=1 << 15), seed_policy=SeedPolicy.SHARED, seed=0, numerics=Numerics(tolerance=1e-8),
     )  # fmt: skip
 
 

@@ -18,12 +18,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from protocol.certificate.algorithm1 import is_certainly_off, largest_prediction
+from protocol.certificate.algorithm1.bound import is_certainly_off, largest_prediction
 from protocol.claim import Claim
 from prover import cli as prover
 from prover.claiming import commit
 from prover.store import Store
 from verifier import cli as verifier
+from verifier.verification import Asked
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -126,7 +127,8 @@ def test_an_honest_claim_is_accepted_and_the_same_with_every_sign_turned_is_reje
         status, told, said = verify(address, place, capsys, *BUDGETS, "--scores-out", place / "scores.npy")
     assert (status, said) == (0, ""), said
     assert told is not None
-    assert (told["outcome"], told["assurance"]) == ("ACCEPT", "proved/algorithm1")
+    assert (told["outcome"], told["certificate_name"], told["answers"]) == ("ACCEPT", "algorithm1", "delegated")
+    assert told["assumption"] == ""
     assert told["n_answered"] > 50_000  # type: ignore[operator]
     assert np.load(place / "scores.npy").shape == (1, 25)
     assert verifier.run(["recheck", str(place / "t"), "--quiet"]) == 0
@@ -161,10 +163,11 @@ def test_budgets_and_servers_that_do_not_reach_are_refused_with_the_counts(
     with served(place / "honest", place, 50_000) as address:
         status, told, said = verify(address, place, capsys)
         assert (status, told) == (75, None)
-        needed = re.fullmatch(
-            r"error: algorithm1: expected budgets of (\d+) answers and (\d+) retrainings, got 4000 and 200: "
-            r"raise max-answers and max-retrainings, or epsilon\n",
+        needed = re.search(
+            r"^error: algorithm1: expected budgets of (\d+) answers and (\d+) retrainings, "
+            rf"got {Asked.max_answers} and {Asked.max_retrainings}: raise max-answers and max-retrainings, or epsilon$",
             said,
+            re.MULTILINE,
         )
         assert needed, said
         exact = ("--max-answers", needed[1], "--max-retrainings", needed[2])

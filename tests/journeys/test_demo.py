@@ -28,8 +28,8 @@ class Started:
         return "127.0.0.1:1"
 
 
-ACCEPTED = "ACCEPT  (proved/asymptotic)\n  relative gap (mean) is at most 0.01 <= 0.05\n"
-FALSE = "REJECT  (audited)\n  9 of 30 rechecked answers are false (evaluations 3)\n"
+ACCEPTED = "ACCEPT, moments (kurtosis at most 6), own\n  pooled relative gap is at most 0.01 <= 0.05\n"
+FALSE = "REJECT, moments (kurtosis at most 12), delegated\n  9 of 30 rechecked answers are false (evaluations 3)\n"
 
 
 @pytest.mark.parametrize(
@@ -85,6 +85,6 @@ def test_a_server_that_ends_early_ends_the_demonstration_with_what_it_said(place
 
 def test_it_meets_the_honest_prover_and_three_cheats_that_there_are() -> None:
     cheats = [meeting.cheat for meeting in demo.MEETINGS if meeting.cheat is not None]
-    assert cheats == ["scaled", "favoured", "false-fraction"]
+    assert cheats == ["flattering-figures", "favoured", "false-fraction"]
     assert set(cheats) <= set(BY_NAME)
     assert [meeting.status for meeting in demo.MEETINGS] == [0, 0, 1, 1, 1]

@@ -11,12 +11,30 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from protocol.certificate.terms import Assurance, Terms
+from protocol.certificate.planning import Budget
+from protocol.certificate.terms import Answers as Who
+from protocol.certificate.terms import Rounds
 from protocol.commitments import SigningKey
 from protocol.encoding import Seed
 from protocol.errors import CommitmentError, PeerError, Reason
-from protocol.sampling import Draw
-from protocol.session.effects import DrawEntropy, Drawn, Effect, Event, Finish, Lost, Received, Send, Train, Trained
+from protocol.game.known import Polynomial
+from protocol.game.sampling import Draw
+from protocol.session.effects import (
+    ChooseRounds,
+    Chosen,
+    DrawEntropy,
+    Drawn,
+    Effect,
+    Event,
+    Finish,
+    Lost,
+    OfferStop,
+    Received,
+    Send,
+    Settled,
+    Train,
+    Trained,
+)
 from protocol.session.machine import TABLE, Kind, State
 from protocol.session.messages import (
     Aborted,
@@ -28,6 +46,7 @@ from protocol.session.messages import (
     Opening,
     Outcome,
     Retrained,
+    RoundsChosen,
     Sender,
 )
 from protocol.session.prover import ProverSession
@@ -36,18 +55,24 @@ from protocol.session.verifier import VerifierSession
 from prover.claiming import commit
 from tests.adversaries import registry
 from tests.adversaries.cheat import HONEST
-from tests.adversaries.terms import terms
-from tests.games import Polynomial
-from tests.journeys.in_memory import Entropy, Journey, meet, run, trained
+from tests.adversaries.terms import BUDGET, delegated_rounds, own_rounds, quick
+from tests.journeys.in_memory import Entropy, Journey, meet, planned, run, trained
 from tests.journeys.worlds import World, of_game
 
-WORLD = of_game(Polynomial(n_units=32, w1=0.97, w2=0.02, w3=0.01), n_targets=1)
+WORLD = of_game(Polynomial(n_units=32, w1=0.985, w2=0.01, w3=0.005), n_targets=1)
 SEED = 3
+N_PAIRS, N_CHECKS = 200, 100
 
 
-def asked(assurance: Assurance, n_looks: int = 1) -> Terms:
-    one = terms(assurance, n_families=8, n_siblings=2, rho=0.5, n_checks=20, epsilon=0.2)
-    return replace(one, looks=one.looks * n_looks)
+def rounds_of(who: Who, *sizes: int) -> Rounds:
+    """The fewest families that the certificate looks at, or ``sizes``; or pairs of which half are rechecked."""
+    if who is Who.OWN:
+        return own_rounds(WORLD.task, *(sizes or (80,)))
+    return delegated_rounds(WORLD.task, N_PAIRS, N_CHECKS)
+
+
+def session(who: Who, *, seed: int = SEED, rounds: Rounds | None = None) -> Journey:
+    return meet(WORLD, quick(who), seed=seed, rounds=rounds or rounds_of(who))
 
 
 def honest(world: World = WORLD) -> ProverSession:
@@ -63,40 +88,49 @@ def names(journey: Journey) -> list[str]:
 
 # ------------------------------------------------------------------------------------------------------ whole journeys
 
+PILOT = ["RoundsChosen", "Challenge", "Retrained"]
 
-def test_a_proved_journey_asks_the_prover_for_its_claim_alone() -> None:
-    journey = meet(WORLD, asked(Assurance.PROVED), seed=SEED)
+
+def test_a_journey_of_the_verifiers_own_asks_the_prover_for_its_claim_alone() -> None:
+    journey = session(Who.OWN)
     assert journey.verdict.outcome is Outcome.ACCEPT
-    assert names(journey) == ["Opening", "ClaimCommitted", "Challenge", "Retrained", "Closing"]
-    assert [entry.private for entry in journey.transcript.entries] == [False, False, True, True, False]
-    assert (journey.n_trained_by_prover, journey.verdict.n_retrainings) == (0, 32)
+    look = ["RoundsChosen", "Challenge", "Retrained"]
+    assert names(journey) == ["Opening", "ClaimCommitted", *PILOT, *look, "Closing"]
+    assert [entry.private for entry in journey.transcript.entries] == [False, False, *[True] * 6, False]
+    assert (journey.n_trained_by_prover, journey.verdict.n_retrainings) == (0, 40 + 160)
 
 
-def test_an_audited_journey_has_the_prover_train_and_rechecks_some() -> None:
-    journey = meet(WORLD, asked(Assurance.AUDITED), seed=SEED)
+def test_a_delegated_journey_has_the_prover_train_and_rechecks_some() -> None:
+    journey = session(Who.DELEGATED)
     assert journey.verdict.outcome is Outcome.ACCEPT
-    assert names(journey) == ["Opening", "ClaimCommitted", "Challenge", "Answers", "Retrained", "Closing"]
-    assert (journey.n_trained_by_prover, journey.verdict.n_retrainings) == (32, 20)
+    answered = ["RoundsChosen", "Challenge", "Answers", "Retrained"]
+    assert names(journey) == ["Opening", "ClaimCommitted", *PILOT, *answered, "Closing"]
+    private = [entry.private for entry in journey.transcript.entries]
+    assert private == [False, False, True, True, True, True, False, False, True, False]
+    assert (journey.n_trained_by_prover, journey.verdict.n_retrainings) == (2 * N_PAIRS, 40 + 2 * N_CHECKS)
 
 
-@pytest.mark.parametrize("assurance", list(Assurance))
-def test_both_parties_chain_the_same_words(assurance: Assurance) -> None:
-    prover, verifier = honest(), VerifierSession(task=WORLD.task, terms=asked(assurance))
-    run(verifier=verifier, prover=prover, task=WORLD.task, outputs=WORLD.outputs, entropy=Entropy(SEED))
+@pytest.mark.parametrize("who", list(Who))
+def test_both_parties_chain_the_same_words(who: Who) -> None:
+    prover, verifier = honest(), VerifierSession(game=WORLD.task, terms=quick(who))
+    run(
+        verifier=verifier, prover=prover, task=WORLD.task, outputs=WORLD.outputs, entropy=Entropy(SEED),
+        choose=lambda _: rounds_of(who),
+    )  # fmt: skip
     assert prover.transcript.spoken == verifier.transcript.spoken
     assert prover.is_over
     assert verifier.is_over
 
 
 def test_one_seed_gives_one_journey_and_another_seed_another() -> None:
-    heads = [meet(WORLD, asked(Assurance.AUDITED), seed=seed).transcript.head for seed in (1, 1, 2)]
+    heads = [session(Who.DELEGATED, seed=seed).transcript.head for seed in (1, 1, 2)]
     assert heads[0] == heads[1] != heads[2]
 
 
-@pytest.mark.parametrize("assurance", list(Assurance))
-def test_entropy_is_drawn_when_it_is_due_and_no_earlier(assurance: Assurance) -> None:
-    """The challenge's after the claim is in, the spot check's after the answers are; and each is 32 fresh bytes."""
-    verifier, entropy = VerifierSession(task=WORLD.task, terms=asked(assurance)), Entropy(SEED)
+@pytest.mark.parametrize("who", list(Who))
+def test_entropy_is_drawn_when_it_is_due_and_no_earlier(who: Who) -> None:
+    """A challenge's after the rounds are chosen, the spot check's after the answers are in; each is fresh bytes."""
+    verifier, entropy = VerifierSession(game=WORLD.task, terms=quick(who)), Entropy(SEED)
     drawn_after: list[str | None] = []
 
     def watched(n_bytes: int) -> bytes:
@@ -104,24 +138,67 @@ def test_entropy_is_drawn_when_it_is_due_and_no_earlier(assurance: Assurance) ->
         drawn_after.append(type(entries[-1].message).__name__ if entries else None)
         return entropy(n_bytes)
 
-    run(verifier=verifier, prover=honest(), task=WORLD.task, outputs=WORLD.outputs, entropy=watched)
-    checks = ["Answers"] if assurance is Assurance.AUDITED else []
-    assert drawn_after == [None, "ClaimCommitted", *checks]
+    run(
+        verifier=verifier, prover=honest(), task=WORLD.task, outputs=WORLD.outputs, entropy=watched,
+        choose=lambda _: rounds_of(who),
+    )  # fmt: skip
+    checks = ["Answers"] if who is Who.DELEGATED else []
+    assert drawn_after == [None, "RoundsChosen", "RoundsChosen", *checks]
+
+
+@pytest.mark.parametrize("who", list(Who))
+def test_rounds_are_chosen_with_the_claim_at_hand_and_again_with_the_pilot(who: Who) -> None:
+    """By the real planner: a second choice keeps the pilot, and what was seen in it decides the rest."""
+    asked: list[ChooseRounds] = []
+    plan = planned(WORLD.task, quick(who), BUDGET)
+
+    def choose(question: ChooseRounds) -> Rounds:
+        asked.append(question)
+        return plan(question)
+
+    journey = run(
+        verifier=VerifierSession(game=WORLD.task, terms=quick(who)), prover=honest(), task=WORLD.task,
+        outputs=WORLD.outputs, entropy=Entropy(SEED), choose=choose,
+    )  # fmt: skip
+    assert [question.n_drawn for question in asked] == [0, 1]
+    assert [question.seen is None for question in asked] == [True, False]
+    assert all(question.figures == WORLD.figures for question in asked)
+    np.testing.assert_array_equal(asked[0].claim.scores, WORLD.claim.scores)
+    chosen = [e.message.rounds for e in journey.transcript.entries if isinstance(e.message, RoundsChosen)]
+    assert chosen[0].looks[0] == chosen[1].looks[0]
+    assert journey.verdict.rounds == chosen[1]
 
 
 def test_several_looks_are_taken_until_one_decides() -> None:
-    three = replace(asked(Assurance.AUDITED, n_looks=3), epsilon=0.02)
-    journey = meet(WORLD, three, seed=SEED)
-    n_looks = names(journey).count("Challenge")
-    assert 2 <= n_looks <= 3
+    strict = replace(quick(Who.OWN), epsilon=0.015)
+    journey = meet(WORLD, strict, seed=SEED, rounds=rounds_of(Who.OWN, 80, 20, 40, 80, 160))
+    n_looks = names(journey).count("Challenge") - 1
+    assert journey.verdict.outcome is Outcome.ACCEPT
+    assert 2 <= n_looks <= 4
     assert journey.verdict.certificate is not None
-    assert journey.verdict.certificate.n_families == 8 * n_looks
-    assert len(journey.verdict.spot_checks) == n_looks
+    assert journey.verdict.certificate.values()["n_families"] == [80, 100, 140, 220][n_looks - 1]
+    assert journey.verdict.n_retrainings == 40 + 2 * [80, 100, 140, 220][n_looks - 1]
+
+
+def test_whoever_wants_more_than_a_verdict_may_go_on_when_the_bounds_decide() -> None:
+    session_, offered = VerifierSession(game=WORLD.task, terms=quick(Who.OWN)), []
+
+    def is_enough(transcript: Transcript) -> bool:
+        offered.append(len(transcript.entries))
+        return len(offered) == 3
+
+    journey = run(
+        verifier=session_, prover=honest(), task=WORLD.task, outputs=WORLD.outputs, entropy=Entropy(SEED),
+        choose=lambda _: rounds_of(Who.OWN, 80, 10, 10, 10, 10), is_enough=is_enough,
+    )  # fmt: skip
+    assert journey.verdict.outcome is Outcome.ACCEPT
+    assert len(offered) == 3
+    assert names(journey).count("Challenge") == 1 + 3
 
 
 def test_a_prover_that_falls_silent_is_rejected() -> None:
     silent = replace(registry.BY_NAME["leaves-when-unlucky"], silently=True)  # type: ignore[type-var]
-    verdict = meet(WORLD, asked(Assurance.AUDITED), silent, seed=SEED).verdict
+    verdict = meet(WORLD, quick(Who.DELEGATED), silent, seed=SEED, rounds=rounds_of(Who.DELEGATED)).verdict
     assert verdict.outcome is Outcome.REJECT
     assert "nothing came within the deadline" in verdict.reasons[0]
 
@@ -130,44 +207,38 @@ def test_a_real_task_is_proved_and_its_cheats_are_rejected() -> None:
     from tests.journeys.loopback import wine
     from tests.journeys.trainings import trained_world
 
-    world = trained_world(wine(), n_pairs=500)
-    strict = {kind: terms(kind, n_families=30, n_siblings=2, rho=0.5, n_checks=20) for kind in Assurance}
+    world, enough = trained_world(wine(), n_pairs=500), Budget(max_retrainings=2000)
     for cheat in (HONEST, *(registry.BY_NAME[name] for name in ("scaled", "stale", "cut-short"))):
-        verdict = meet(world, strict[cheat.fate.assurance], cheat, seed=SEED).verdict
-        assert verdict.outcome is cheat.fate.outcome, cheat.name
+        rounds = delegated_rounds(world.task, 200, 50) if cheat.fate.who is Who.DELEGATED else None
+        verdict = meet(world, quick(cheat.fate.who), cheat, seed=SEED, rounds=rounds, budget=enough).verdict
+        assert verdict.outcome is cheat.fate.outcome, (cheat.name, verdict.reasons)
 
 
 # ------------------------------------------------------------------------------------------ every state, every message
 
 
-def genuine(assurance: Assurance) -> dict[type, Message]:
-    """One of each message, from an honest journey that goes as ``verifier_in`` does."""
-    return {type(entry.message): entry.message for entry in meet(WORLD, asked(assurance), seed=SEED).transcript.entries}
-
-
 def messages() -> dict[type, Message]:
+    """One of each message, the last of its kind in an honest journey that goes as ``verifier_in`` does."""
     nobody = Aborted(reason=Reason.FAILED, text="no")
-    return {**genuine(Assurance.AUDITED), Aborted: nobody}
+    said = {type(entry.message): entry.message for entry in session(Who.DELEGATED).transcript.entries}
+    return {**said, Aborted: nobody}
 
 
 MESSAGES = messages()
 KIND_OF = {
-    Opening: Kind.OPENING, ClaimCommitted: Kind.CLAIM_COMMITTED, Challenge: Kind.CHALLENGE, Answers: Kind.ANSWERS,
-    Retrained: Kind.RETRAINED, Closing: Kind.CLOSING, Aborted: Kind.ABORTED,
+    Opening: Kind.OPENING, ClaimCommitted: Kind.CLAIM_COMMITTED, RoundsChosen: Kind.ROUNDS_CHOSEN,
+    Challenge: Kind.CHALLENGE, Answers: Kind.ANSWERS, Retrained: Kind.RETRAINED, Closing: Kind.CLOSING,
+    Aborted: Kind.ABORTED,
 }  # fmt: skip
 
 
 def verifier_in(state: State) -> VerifierSession:
-    """Return a verifier's session driven to ``state`` by an honest prover."""
-    assurance = Assurance.PROVED if state is State.SELF_CHALLENGED else Assurance.AUDITED
-    looks = asked(assurance, n_looks=2 if state is State.CHECKED else 1)
-    if state is State.CHECKED:
-        looks = replace(looks, epsilon=1e-3)
-    session, prover, entropy = VerifierSession(task=WORLD.task, terms=looks), honest(), Entropy(SEED)
-    effects = session.start()
-    while session._machine.state is not state:
-        effects = session.handle(next(_events(effects, prover, entropy, closing=state)))
-    return session
+    """Return a verifier's session driven to ``state`` by an honest prover; a delegated one goes through them all."""
+    verifier, prover, entropy = VerifierSession(game=WORLD.task, terms=quick(Who.DELEGATED)), honest(), Entropy(SEED)
+    effects = verifier.start()
+    while verifier._machine.state is not state:
+        effects = verifier.handle(next(_events(effects, prover, entropy, closing=state)))
+    return verifier
 
 
 def _events(effects: list[Effect], prover: ProverSession, entropy: Entropy, closing: State) -> Iterator[Event]:
@@ -175,12 +246,25 @@ def _events(effects: list[Effect], prover: ProverSession, entropy: Entropy, clos
         yield Lost("gone")
     for effect in effects:
         match effect:
-            case DrawEntropy(n_bytes=n):
-                yield Drawn(entropy(n))
-            case Train(draw=draw, evaluations=evaluations):
-                yield Trained(trained(WORLD.task, WORLD.outputs, draw, evaluations))
             case Send(message=message):
                 yield from _replies(prover, message)
+            case other:
+                yield _own_event(other, entropy)
+
+
+def _own_event(effect: Effect, entropy: Entropy) -> Event:
+    """What the verifier's own shell answers."""
+    match effect:
+        case DrawEntropy(n_bytes=n):
+            return Drawn(entropy(n))
+        case ChooseRounds():
+            return Chosen(rounds_of(Who.DELEGATED))
+        case OfferStop():
+            return Settled(stop=True)
+        case Train(draw=draw, evaluations=evaluations):
+            return Trained(trained(WORLD.task, WORLD.outputs, draw, evaluations))
+        case _:
+            raise AssertionError(effect)
 
 
 def _replies(prover: ProverSession, message: Message) -> Iterator[Event]:
@@ -198,40 +282,41 @@ def _replies(prover: ProverSession, message: Message) -> Iterator[Event]:
 def test_a_verifier_takes_from_the_prover_what_the_table_lets_it_and_rejects_the_rest(
     state: State, message: Message
 ) -> None:
-    session = verifier_in(state)
-    n_before = len(session.transcript.entries)
-    effects = session.handle(Received(message))
+    verifier = verifier_in(state)
+    n_before = len(verifier.transcript.entries)
+    effects = verifier.handle(Received(message))
     after = TABLE.get((state, Sender.PROVER, KIND_OF[type(message)]))
     if state in (State.CLOSED, State.ABORTED):
         assert effects == []
-        assert len(session.transcript.entries) == n_before
+        assert len(verifier.transcript.entries) == n_before
     elif after is None or isinstance(message, Aborted):
         verdicts = [effect.verdict for effect in effects if isinstance(effect, Finish)]
         assert [verdict.outcome for verdict in verdicts if verdict] == [Outcome.REJECT]
-        assert session._machine.state is State.ABORTED
+        assert verifier._machine.state is State.ABORTED
     else:
-        assert session._machine.state is after
-        assert session.transcript.entries[-1].message is message
-        assert [type(effect) for effect in effects] == [DrawEntropy]
+        assert verifier._machine.state is after
+        assert verifier.transcript.entries[-1].message is message
+        asked = ChooseRounds if isinstance(message, ClaimCommitted) else DrawEntropy
+        assert [type(effect) for effect in effects] == [asked]
 
 
 def prover_in(state: State) -> ProverSession | None:
     """Return a prover's session in ``state``, or None where it never rests."""
-    session, opening, challenge = honest(), MESSAGES[Opening], MESSAGES[Challenge]
+    prover, opening, challenge = honest(), MESSAGES[Opening], MESSAGES[Challenge]
     closing = Closing(outcome=Outcome.REJECT, reason="enough")
     said: dict[State, list[Event]] = {
         State.START: [],
         State.COMMITTED: [Received(opening)],
         State.CHALLENGED: [Received(opening), Received(challenge)],
-        State.ANSWERED: [Received(opening), Received(challenge), Trained(np.zeros((32, 1)))],
+        State.ANSWERED: [Received(opening), Received(challenge), Trained(np.zeros((2 * N_PAIRS, 1)))],
         State.CLOSED: [Received(opening), Received(closing)],
         State.ABORTED: [Received(MESSAGES[Aborted])],
     }
     if state not in said:
         return None
     for event in said[state]:
-        session.handle(event)
-    return session
+        prover.handle(event)
+    return prover
 
 
 @pytest.mark.parametrize("message", MESSAGES.values(), ids=lambda message: type(message).__name__)
@@ -239,20 +324,21 @@ def prover_in(state: State) -> ProverSession | None:
 def test_a_prover_takes_from_the_verifier_what_the_table_lets_it_and_stays_put_at_the_rest(
     state: State, message: Message
 ) -> None:
-    session = prover_in(state)
-    if session is None:
-        assert state in (State.OPENED, State.SELF_CHALLENGED, State.CHECKED)
+    prover = prover_in(state)
+    if prover is None:
+        assert state in (State.OPENED, State.PLANNED, State.SELF_CHALLENGED, State.CHECKED)
         return
     if state is State.ANSWERED and isinstance(message, Challenge):
-        message = replace(message, round=1)
-    before = (session._machine.state, session.transcript.head)
-    if (state, Sender.VERIFIER, KIND_OF[type(message)]) in TABLE and not isinstance(message, Retrained):
-        session.handle(Received(message))
-        assert session.transcript.head != before[1]
+        message = replace(message, round=2)
+    before = (prover._machine.state, prover.transcript.head)
+    kept_private = isinstance(message, Retrained | RoundsChosen)
+    if (state, Sender.VERIFIER, KIND_OF[type(message)]) in TABLE and not kept_private:
+        prover.handle(Received(message))
+        assert prover.transcript.head != before[1]
     else:
         with pytest.raises(PeerError):
-            session.handle(Received(message))
-        assert (session._machine.state, session.transcript.head) == before
+            prover.handle(Received(message))
+        assert (prover._machine.state, prover.transcript.head) == before
 
 
 SAID = st.sampled_from([*MESSAGES, "other claim", "other answers", "nothing"])
@@ -262,22 +348,23 @@ SAID = st.sampled_from([*MESSAGES, "other claim", "other answers", "nothing"])
 @given(st.lists(SAID, min_size=1, max_size=6))
 def test_only_a_claim_and_then_its_answers_are_ever_accepted(words: list[type | str]) -> None:
     """Whatever a prover says, in whatever order: one verdict, no exception, and ACCEPT for the honest order alone."""
-    session, entropy = VerifierSession(task=WORLD.task, terms=asked(Assurance.AUDITED)), Entropy(SEED)
+    verifier, entropy = VerifierSession(game=WORLD.task, terms=quick(Who.DELEGATED)), Entropy(SEED)
     verdicts: list[Outcome] = []
 
     def perform(effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
-                case DrawEntropy(n_bytes=n):
-                    perform(session.handle(Drawn(entropy(n))))
-                case Train(draw=draw, evaluations=evaluations):
-                    perform(session.handle(Trained(trained(WORLD.task, WORLD.outputs, draw, evaluations))))
-                case Finish(verdict=verdict) if verdict is not None:
+                case Send():
+                    pass
+                case Finish(verdict=verdict):
+                    assert verdict is not None
                     verdicts.append(verdict.outcome)
+                case other:
+                    perform(verifier.handle(_own_event(other, entropy)))
 
-    perform(session.start())
+    perform(verifier.start())
     for word in [*words, "nothing"]:
-        perform(session.handle(_said(word)))
+        perform(verifier.handle(_said(word)))
     assert len(verdicts) == 1
     assert (verdicts == [Outcome.ACCEPT]) == (words[:2] == [ClaimCommitted, Answers])
 
@@ -318,6 +405,7 @@ def _by_the_other(entry: Entry) -> Entry:
 ALTERED: dict[type, Callable[[Any], Message]] = {
     Opening: lambda m: replace(m, nonce=bytes(16)),
     ClaimCommitted: lambda m: replace(m, signed=replace(m.signed, signature=bytes(64))),
+    RoundsChosen: lambda m: RoundsChosen(rounds=replace(m.rounds, n_checks=m.rounds.n_checks + 1)),
     Challenge: lambda m: replace(m, draw=Draw(seed=Seed(bytes(32)), design=m.draw.design)),
     Answers: lambda m: replace(m, signature=bytes(64)),
     Retrained: lambda m: replace(m, outputs=np.nextafter(m.outputs, 2 * np.abs(m.outputs) + 1)),
@@ -338,8 +426,8 @@ CHANGES: dict[str, Callable[[tuple[Entry, ...], int], tuple[Entry, ...]]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_no_entry_of_a_transcript_can_be_changed_under_its_signature(change: str) -> None:
-    whole, key = meet(WORLD, asked(Assurance.AUDITED), seed=SEED).transcript, SigningKey(bytes(32))
-    filed = sign_transcript(WORLD.task, asked(Assurance.AUDITED), whole, key)
+    whole, key = session(Who.DELEGATED).transcript, SigningKey(bytes(32))
+    filed = sign_transcript(WORLD.task, quick(Who.DELEGATED), whole, key)
     filed.check_signature()
     for i in range(len(filed.entries)):
         changed = CHANGES[change](filed.entries, i)
@@ -349,8 +437,8 @@ def test_no_entry_of_a_transcript_can_be_changed_under_its_signature(change: str
 
 
 def test_a_transcript_belongs_to_one_task_and_one_set_of_terms() -> None:
-    whole, key = meet(WORLD, asked(Assurance.AUDITED), seed=SEED).transcript, SigningKey(bytes(32))
-    filed = sign_transcript(WORLD.task, asked(Assurance.AUDITED), whole, key)
+    whole, key = session(Who.DELEGATED).transcript, SigningKey(bytes(32))
+    filed = sign_transcript(WORLD.task, quick(Who.DELEGATED), whole, key)
     other_task = replace(WORLD.task, numerics=replace(WORLD.task.numerics, tolerance=1.0))
     for changed in (
         replace(filed, task=other_task),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
 
 import grpc
 import numpy as np
@@ -10,11 +12,14 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from protocol.certificate.terms import Assurance
+from protocol.certificate.planning import Budget
+from protocol.certificate.terms import Answers
 from protocol.session.effects import Train
 from protocol.session.messages import Outcome
 from protocol.training import Trainer, load
-from tests.journeys.loopback import QUICK, ServerProcess, fill_with_wine, terms, verify, wine
+from tests.adversaries.terms import quick, terms
+from tests.journeys.loopback import QUICK, ServerProcess, fill_with_wine, rounds_of, verify, wine
+from verifier import loop
 from verifier.client import ProverClient
 
 
@@ -28,8 +33,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert process.stderr == ""
 
 
-@pytest.mark.parametrize("assurance", list(Assurance))
-def test_an_honest_claim_is_accepted(address: str, assurance: Assurance) -> None:
+@cache
+def retrainer() -> loop.Retrain:
     task = wine()
     trainer = Trainer(task, load(task))
 
@@ -37,12 +42,28 @@ def test_an_honest_claim_is_accepted(address: str, assurance: Assurance) -> None
         draw, evaluations = train.draw, train.evaluations
         return trainer.outputs(draw.subsets(task, evaluations), draw.training_seeds(task, evaluations)).values
 
+    return retrain
+
+
+@pytest.mark.parametrize("answers", list(Answers))
+def test_an_honest_claim_is_accepted(address: str, answers: Answers) -> None:
+    task = wine()
     with ProverClient(address, patience=QUICK) as client:
         assert client.get_task() == task
-        # Fresh coins, so far from the bound: at 0.1 an audited one, Var f from 10 outputs, now and then falls short.
-        verdict = verify(client, terms(assurance, epsilon=0.3), task=task, retrain=retrain)
+        asked = replace(quick(answers), epsilon=0.5)  # fresh coins, so far from the bound
+        verdict = verify(client, asked, rounds=rounds_of(asked, task=task), task=task, retrain=retrainer())
     assert verdict.outcome is Outcome.ACCEPT, verdict.reasons
-    assert verdict.n_retrainings == (10 if assurance is Assurance.AUDITED else 100)
+    assert verdict.n_retrainings == 20 + (160 if answers is Answers.OWN else 300)
+
+
+def test_the_planner_chooses_what_a_claim_over_the_network_takes(address: str) -> None:
+    """Its first choice is made of the claim's figures, its second of a pilot trained here."""
+    task, asked = wine(), replace(terms(Answers.OWN), epsilon=0.2)
+    with ProverClient(address, patience=QUICK) as client:
+        verdict = verify(client, asked, budget=Budget(max_retrainings=1000), task=task, retrain=retrainer())
+    assert verdict.outcome is Outcome.ACCEPT, verdict.reasons
+    assert verdict.rounds is not None
+    assert verdict.n_retrainings <= 1000
 
 
 def test_health_says_that_the_service_is_served(address: str) -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from protocol import harmonic
 from protocol.claim import Claim
 from protocol.commitments import SigningKey
 from protocol.encoding import Seed
-from protocol.sampling import Draw, pairs
+from protocol.game import harmonic
+from protocol.game.sampling import Draw, pairs
 from protocol.session.messages import ClaimCommitted
 from protocol.task import Logistic, Task
 from protocol.training import Trainer, load
@@ -61,7 +61,7 @@ def world_of(
         task=task,
         claim=claim,
         figures=figures,
-        variance=harmonic.linear_variance(claim.scores, task.p) / max(figures.r2, 0.1),
+        variance=harmonic.linear_variance(claim.scores, task.measure.p) / max(figures.r2, 0.1),
         best=claim.scores,
         outputs=_outputs(task, data, n_threads),
         elsewhere=elsewhere,
@@ -90,7 +90,7 @@ def _cheaper(task: Task) -> Task:
 
 
 def _fit(task: Task, outputs: Outputs, n_pairs: int) -> Fit:
-    draw = Draw(seed=Seed(bytes(32)), design=pairs(n_pairs, complements=task.has_complements))
+    draw = Draw(seed=Seed(bytes(32)), design=pairs(n_pairs, complements=task.measure.has_complements))
     everything = np.arange(draw.n_evaluations, dtype=np.int64)
     subsets = draw.subsets(task, everything)
     values = outputs(subsets, draw.training_seeds(task, everything))

@@ -13,14 +13,17 @@ from functools import cached_property
 
 import numpy as np
 
-from protocol import harmonic
-from protocol.certificate.terms import Terms
+from protocol.certificate.planning import Budget
+from protocol.certificate.terms import Rounds, Terms
 from protocol.claim import Claim, Figures
 from protocol.commitments import SigningKey
-from protocol.sampling import Draw
+from protocol.game import harmonic
+from protocol.game.known import Linear, OneTarget, Polynomial
+from protocol.game.sampling import Draw
 from protocol.task import SeedPolicy, Task
 from tests.adversaries.cheat import Outputs, Scene
-from tests.games import Game, Polynomial, task_of
+from tests.adversaries.terms import BUDGET
+from tests.games import task_of
 
 KEY = SigningKey(bytes(range(32)))
 """The prover's key in every world: fixed, so that runs repeat to the bit."""
@@ -51,20 +54,29 @@ class World:
         """The first tenth of the units: the contributor that cheats favour."""
         return np.arange(max(1, self.task.n_units // 10))
 
-    def scene(self, terms: Terms, rng: np.random.Generator, leaked: Draw | None = None) -> Scene:
+    def scene(
+        self,
+        terms: Terms,
+        rng: np.random.Generator,
+        *,
+        budget: Budget = BUDGET,
+        rounds: Rounds | None = None,
+        leaked: tuple[Draw, ...] = (),
+    ) -> Scene:
         """Return what a prover of this world has at hand when it faces ``terms``."""
         return Scene(
             task=self.task, key=self.key, outputs=self.outputs, elsewhere=self.elsewhere, cut_short=self.cut_short,
-            stale=self.stale, variance=self.variance, favourite=self.favourite, terms=terms, rng=rng, leaked=leaked,
+            stale=self.stale, variance=self.variance, favourite=self.favourite, terms=terms, budget=budget, rng=rng,
+            rounds=rounds, leaked=leaked,
         )  # fmt: skip
 
     def relative_gap(self, claim: Claim) -> np.ndarray:
         """Return a claim's true gap over Var f, target by target; shape (T,)."""
-        return np.asarray(harmonic.gap(claim.scores, self.best, self.task.p) / self.variance)
+        return np.asarray(harmonic.gap(claim.scores, self.best, self.task.measure.p) / self.variance)
 
 
 def of_game(
-    game: Game = Polynomial(n_units=200, w1=0.93, w2=0.055, w3=0.015),  # noqa: B008  frozen
+    game: OneTarget = Polynomial(n_units=200, w1=0.93, w2=0.055, w3=0.015),  # noqa: B008  frozen
     *,
     n_targets: int = 3,
     noise: float = 0.005,
@@ -92,16 +104,59 @@ def of_game(
         best=played.best,
         outputs=played,
         elsewhere=_Moved(played, by=game.n_units // 2),
-        cut_short=lambda subsets, seeds: 0.9 * played(subsets, seeds),
+        cut_short=lambda subsets, seeds: 0.95 * played(subsets, seeds),
         stale=lambda: _claim(task, np.roll(played.best, game.n_units // 2, axis=1), game.p),
     )
+
+
+@dataclass(frozen=True)
+class EvenSpike:
+    """A linear game of weight ``w1`` plus a rare even spike of weight 1 - w1, where ``width`` units are all alike.
+
+    One pair in 2^(width - 1) sees the spike, which is most of Var f. It is in no odd part, and so in no residual.
+    """
+
+    n_units: int
+    width: int
+    w1: float
+    p: float = 0.5
+
+    def outputs(self, subsets: np.ndarray) -> np.ndarray:
+        first = subsets[:, : self.width]
+        spike = first.all(axis=1) | ~first.any(axis=1)
+        even = np.asarray(self.height * (spike - self._share))
+        return np.asarray(self._linear.outputs(subsets) + even[:, None])
+
+    @property
+    def _linear(self) -> Linear:
+        return Linear(self.n_units, self.w1)
+
+    @property
+    def _share(self) -> float:
+        return float(2.0 ** (1 - self.width))
+
+    @property
+    def height(self) -> float:
+        return float(np.sqrt((1 - self.w1) / (self._share * (1 - self._share))))
+
+    @property
+    def best(self) -> np.ndarray:
+        return self._linear.best
+
+    @property
+    def variance(self) -> float:
+        return 1.0
+
+    @property
+    def largest(self) -> float:
+        return self._linear.largest + self.height
 
 
 @dataclass(frozen=True)
 class _Played:
     """A game as a recipe of T targets, with the noise of a training seed."""
 
-    game: Game
+    game: OneTarget
     n_targets: int
     noise_variance: float
 
@@ -133,5 +188,5 @@ def _claim(task: Task, scores: np.ndarray, p: float) -> Claim:
     return Claim(task_digest=task.digest, intercepts=-p * scores.sum(axis=1), scores=scores.copy())
 
 
-def _r2(game: Game) -> float:
+def _r2(game: OneTarget) -> float:
     return float(harmonic.linear_variance(game.best, game.p)[0] / game.variance)

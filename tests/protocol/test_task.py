@@ -12,6 +12,7 @@ import pytest
 
 from protocol.encoding import Digest
 from protocol.errors import TaskFileError
+from protocol.game import Measure
 from protocol.task import (
     ConstantColumns,
     Data,
@@ -38,7 +39,7 @@ CLASSES = Task(
     targets=Targets(
         kind=TargetKind.MARGIN, rows=(0, 4), average=False, lo=np.array([-1.0, -2.0]), hi=np.array([1.0, 2.0])
     ),
-    p_16=1 << 15,
+    measure=Measure(p_16=1 << 15),
     seed_policy=SeedPolicy.SHARED,
     seed=7,
     numerics=Numerics(tolerance=1e-6),
@@ -75,7 +76,7 @@ OTHER_VALUES: dict[str, Any] = {
     "targets.average": True,
     "targets.lo": np.array([-1.0, -3.0]),
     "targets.hi": np.array([1.5, 2.0]),
-    "p_16": 20000,
+    "measure.p_16": 20000,
     "seed_policy": SeedPolicy.PER_SUBSET,
     "seed": 8,
     "numerics.tolerance": 1e-7,
@@ -140,9 +141,9 @@ def test_a_task_cannot_be_changed() -> None:
 
 
 def test_what_a_task_says_of_itself() -> None:
-    assert (CLASSES.p, CLASSES.has_complements, CLASSES.n_units, CLASSES.n_targets) == (0.5, True, 8, 2)
-    assert not changed("p_16", 32769).has_complements
-    assert changed("p_16", 16384).p == 0.25
+    assert (CLASSES.measure.p, CLASSES.measure.has_complements, CLASSES.n_units, CLASSES.n_targets) == (0.5, True, 8, 2)
+    assert not changed("measure", Measure(p_16=32769)).measure.has_complements
+    assert changed("measure.p_16", 16384).measure.p == 0.25
     assert CLASSES.targets.width.tolist() == [2.0, 4.0]
     assert with_others("targets.average").n_targets == 1
     assert [kind for kind in TargetKind if kind.larger_is_worse] == [TargetKind.LOSS, TargetKind.SQUARED_ERROR]
@@ -177,13 +178,13 @@ def test_what_a_task_says_of_itself() -> None:
         ("targets.lo", np.array([-math.inf, 1.0]), "targets.lo: expected finite numbers, got NaN or infinity"),
         ("targets.lo", np.array([0.0, 2.0]), "targets.lo: expected lo < hi for every target, got lo = 2.0, hi = 2.0"),
         ("targets.kind", TargetKind.PREDICTION, "targets.kind: expected margin, probability or loss for classes, got"),
-        ("p_16", 0, "sampling.p: expected a probability strictly between 0 and 1, got 0.0"),
-        ("p_16", 65536, "sampling.p: expected a probability strictly between 0 and 1, got 1.0"),
+        ("measure.p_16", 0, "sampling.p: expected a probability strictly between 0 and 1, got 0.0"),
+        ("measure.p_16", 65536, "sampling.p: expected a probability strictly between 0 and 1, got 1.0"),
         ("seed", -1, "sampling.seed: expected an integer from 0"),
         ("seed", 2**63, "sampling.seed: expected an integer from 0"),
         ("seed_policy", SeedPolicy.PER_SUBSET, "sampling.seed: expected 0 when every subset has a seed of its own"),
-        ("numerics.tolerance", -1e-9, "numerics.tolerance: expected a number of at least 0, got -1e-09"),
-        ("numerics.tolerance", math.nan, "numerics.tolerance: expected a number of at least 0, got nan"),
+        ("numerics.tolerance", -1e-9, "numerics.tolerance: expected a number from 0 to 1e+50, got -1e-09"),
+        ("numerics.tolerance", math.nan, "numerics.tolerance: expected a number from 0 to 1e+50, got nan"),
     ],
 )
 def test_a_faulty_value_is_refused_by_name(path: str, value: Any, message: str) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import TaskFileError
+from protocol.game import Measure
 from protocol.task import MAX_TARGETS, Logistic, Task
 from protocol.taskfile import MAX_CHARACTERS, parse, render
 from tests.games import task_of
@@ -48,11 +49,11 @@ def test_any_text_parses_or_is_a_task_file_error(text: str) -> None:
 
 @pytest.mark.parametrize("p_16", [1, 2, 6554, 21845, 32768, 65535])
 def test_p_survives_as_a_decimal(p_16: int) -> None:
-    assert parse(render(dataclasses.replace(a_task(), p_16=p_16))).p_16 == p_16
+    assert parse(render(dataclasses.replace(a_task(), measure=Measure(p_16=p_16)))).measure.p_16 == p_16
 
 
 def test_p_is_rounded_to_sixteen_bits() -> None:
-    assert parse(TEXT.replace("p = 0.5", "p = 0.1")).p_16 == round(0.1 * 65536)
+    assert parse(TEXT.replace("p = 0.5", "p = 0.1")).measure.p_16 == round(0.1 * 65536)
 
 
 def test_one_range_stands_for_all_targets() -> None:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 
 from protocol.errors import TrainingError
-from protocol.sampling import Draw
+from protocol.game.known import OneTarget
+from protocol.game.sampling import Draw
 from protocol.task import Task
 from prover.engines import Done, OnDone
-from tests.games import Game
 
 
 class GameEngine:
@@ -22,7 +22,7 @@ class GameEngine:
     def __init__(
         self,
         task: Task,
-        game: Game,
+        game: OneTarget,
         *,
         chunk: int = 37,
         fail_at: int | None = None,

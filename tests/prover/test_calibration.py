@@ -10,7 +10,7 @@ import pytest
 
 from protocol import taskfile
 from protocol.errors import TrainingError
-from protocol.sampling import Draw, pairs, seed_from_integer
+from protocol.game.sampling import Draw, pairs, seed_from_integer
 from protocol.task import Numerics, Ridge, Task
 from protocol.training import Dataset
 from prover.calibration import Difference, Trial, differences, rounded_up, tolerance, ways

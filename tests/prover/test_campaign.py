@@ -13,17 +13,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from protocol import harmonic
 from protocol.claim import Claim
 from protocol.errors import ArgumentError, TrainingError
-from protocol.sampling import Draw
+from protocol.game import harmonic
+from protocol.game.known import Polynomial
+from protocol.game.sampling import Draw
 from protocol.task import Task
 from prover import campaign as campaigns
 from prover.campaign import CHECK, MAX_CLIPPED, TRAIN, Campaign, Goal
 from prover.engines import Done
 from prover.report import clipped_warning
 from prover.store import Store
-from tests.games import Polynomial, task_of
+from tests.games import task_of
 from tests.prover.engine import GameEngine
 
 GAME = Polynomial(n_units=80, w1=0.8, w2=0.1, w3=0.1)
@@ -76,7 +77,7 @@ def test_subsets_are_independent_and_paired_at_a_half_alone(store: Store, p: flo
     if p == 0.5:
         assert (x[0::2] == ~x[1::2]).all()
         x = x[0::2]
-    assert abs(x.mean() - task.p) < 5 * np.sqrt(task.p * (1 - task.p) / x.size)
+    assert abs(x.mean() - task.measure.p) < 5 * np.sqrt(task.measure.p * (1 - task.measure.p) / x.size)
     assert len(np.unique(x, axis=0)) == len(x)
 
 
@@ -131,7 +132,8 @@ import sys, time
 from pathlib import Path
 from prover.campaign import Campaign, Goal
 from prover.store import Store
-from tests.games import Polynomial, task_of
+from protocol.game.known import Polynomial
+from tests.games import task_of
 from tests.prover.engine import GameEngine
 log = open(sys.argv[2], "a")
 def slowly(first):

@@ -8,17 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from protocol import harmonic
 from protocol.encoding import Seed
 from protocol.errors import ArgumentError
-from protocol.sampling import Draw, pairs
+from protocol.game import harmonic
+from protocol.game.known import Polynomial
+from protocol.game.sampling import Draw, pairs
 from protocol.task import Task
 from prover import campaign as campaigns
 from prover.campaign import Campaign, Goal
 from prover.fitting import packed
 from prover.fitting.fit import Method
 from prover.store import Store
-from tests.games import Polynomial, task_of
+from tests.games import task_of
 from tests.prover.engine import GameEngine
 
 GAME = Polynomial(n_units=80, w1=0.8, w2=0.1, w3=0.1)

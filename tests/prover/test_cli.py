@@ -74,7 +74,7 @@ def test_init_says_what_it_wrote_and_what_comes_next(prover) -> None:  # type: i
     assert task.digest.hex() in out
     assert "next: prover train mine.toml --store DIR" in out
     assert (task.targets.lo < task.targets.hi).all()
-    assert task.numerics.tolerance > 0
+    assert task.tolerance > 0
 
 
 def test_init_replaces_a_file_by_force_alone(prover) -> None:  # type: ignore[no-untyped-def]

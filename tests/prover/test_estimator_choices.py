@@ -11,8 +11,8 @@ import sklearn
 
 from protocol import taskfile
 from protocol.errors import ArgumentError, TaskFileError
+from protocol.game.sampling import Draw, pairs, seed_from_integer
 from protocol.recipes import Reading, Sklearn
-from protocol.sampling import Draw, pairs, seed_from_integer
 from protocol.task import TargetKind
 from prover import calibration, pilot
 from prover.calibration import Trial, differences, heavy_tailed, ways

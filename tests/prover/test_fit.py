@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from protocol import harmonic
 from protocol.claim import Claim
 from protocol.errors import ArgumentError
+from protocol.game import harmonic
+from protocol.game.known import Majority, OneTarget, Parity, Polynomial
 from prover.fitting import direct
 from prover.fitting.fit import fit, judge
 from prover.fitting.method import N_FOLDS
 from prover.fitting.packed import PackedSubsets
-from tests.games import Game, Majority, Parity, Polynomial, task_of
+from tests.games import task_of
 
 
-def evaluated(game: Game, n: int, seed: int) -> tuple[PackedSubsets, np.ndarray]:
+def evaluated(game: OneTarget, n: int, seed: int) -> tuple[PackedSubsets, np.ndarray]:
     x = np.random.default_rng(seed).random((n, game.n_units)) < game.p
     sides = [game.outputs(x), game.outputs(~x)] if game.p == 0.5 else [game.outputs(x)]
     return PackedSubsets.of(x), np.stack(sides, axis=1)
@@ -32,7 +33,7 @@ def test_a_fit_is_the_mean_of_the_folds_ridge_regressions(n_units: int, p: float
     x, outputs = evaluated(game, 100, seed=1)
     fitted = fit(task_of(n_units, p=p), x, outputs)
     y = (outputs[:, 0, 0] - outputs[:, 1, 0]) / 2 if p == 0.5 else outputs[:, 0, 0] - outputs[:, 0, 0].mean()
-    task_p = task_of(n_units, p=p).p
+    task_p = task_of(n_units, p=p).measure.p
     twin = Ridge(alpha=fitted.penalty * task_p * (1 - task_p), fit_intercept=False, tol=1e-12)
     folds = [np.arange(100) % N_FOLDS != k for k in range(N_FOLDS)]
     scores = np.mean([twin.fit(x.unpacked()[others] - task_p, y[others]).coef_ for others in folds], axis=0)

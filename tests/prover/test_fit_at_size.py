@@ -11,10 +11,11 @@ import pytest
 import torch
 from sklearn.linear_model import Lasso, LinearRegression
 
-from protocol import harmonic
 from protocol.encoding import Seed
 from protocol.errors import ArgumentError
-from protocol.sampling import Draw, pairs
+from protocol.game import harmonic
+from protocol.game.known import Polynomial
+from protocol.game.sampling import Draw, pairs
 from prover.fitting import blockwise, conjugate, design, direct, lasso, packed
 from prover.fitting import fit as fitting
 from prover.fitting.blockwise import Solution, fit_blockwise
@@ -23,7 +24,7 @@ from prover.fitting.fit import Fit, Method, fit
 from prover.fitting.heldout import Dense, gap_estimate, gap_shares, spread
 from prover.fitting.packed import PackedSubsets
 from prover.fitting.solvers import Start
-from tests.games import Polynomial, task_of
+from tests.games import task_of
 
 
 def drawn(n: int, n_units: int, seed: int, p: float = 0.5) -> np.ndarray:
@@ -235,15 +236,18 @@ def test_ridge_at_size_is_the_direct_one(n: int, n_units: int, p: float, request
     exact = fit(task, PackedSubsets.of(x), outputs)
     request.getfixturevalue("at_size")
     found = fit(task, PackedSubsets.of(x), outputs)
-    phi, y = harmonic.characters(x, task.p), outputs[:, 0] if p == 0.5 else outputs[:, 0] - outputs[:, 0].mean(axis=0)
+    phi, y = (
+        harmonic.characters(x, task.measure.p),
+        outputs[:, 0] if p == 0.5 else outputs[:, 0] - outputs[:, 0].mean(axis=0),
+    )
     folds = [slice(0, n)] if 0.8 * n >= 2 * n_units else [slice(0, n - n // 5), slice(n // 5, n)]
     twins = [np.linalg.solve(phi[f].T @ phi[f] + found.penalty * np.eye(n_units), phi[f].T @ y[f]) for f in folds]
-    scores = harmonic.weights_from_coefficients(np.mean(twins, axis=0).T, task.p)
+    scores = harmonic.weights_from_coefficients(np.mean(twins, axis=0).T, task.measure.p)
     assert np.abs(found.claim.scores - scores).max() <= 1e-3 * np.abs(scores).max()
     # One fold in place of five may choose the next penalty, which costs little at the bottom of the curve.
     assert 0.3 < found.penalty / exact.penalty < 3.5
-    assert true_gap(found, c, task.p) <= 1.1 * true_gap(exact, c, task.p)
-    assert true_gap(found, c, task.p) / outputs.var(axis=(0, 1)).mean() <= found.figures.relative_gap + 3 * (
+    assert true_gap(found, c, task.measure.p) <= 1.1 * true_gap(exact, c, task.measure.p)
+    assert true_gap(found, c, task.measure.p) / outputs.var(axis=(0, 1)).mean() <= found.figures.relative_gap + 3 * (
         found.quality.mean_gap_error
     )
     assert found.figures.relative_gap == pytest.approx(exact.figures.relative_gap, rel=0.25)
@@ -319,8 +323,8 @@ def test_lasso_is_that_of_all_units(small: bool, p: float, request: pytest.Fixtu
     for t in range(3):
         alpha = found.penalty * np.sqrt(0.8 * (y[:, t] ** 2).mean())  # chosen on four fifths: alpha falls as 1/sqrt(n)
         twin = Lasso(alpha=alpha, fit_intercept=False, tol=1e-10, max_iter=100_000)
-        twin.fit(harmonic.characters(x, task.p), y[:, t])
-        ours = harmonic.coefficients_from_weights(found.claim.scores[t], task.p)
+        twin.fit(harmonic.characters(x, task.measure.p), y[:, t])
+        ours = harmonic.coefficients_from_weights(found.claim.scores[t], task.measure.p)
         assert ours == pytest.approx(twin.coef_, abs=2e-3 * np.abs(twin.coef_).max())
         assert 0 < np.count_nonzero(ours) < n_units / 2
 

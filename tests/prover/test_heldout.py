@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from protocol import harmonic
 from protocol.errors import InternalError
+from protocol.game import harmonic
+from protocol.game.known import Parity, Polynomial
 from prover.fitting.heldout import Dense, Quality, fitted_part, gap_estimate, gap_shares, quality, spread
-from tests.games import Parity, Polynomial
 
 
 def subsets(n: int, n_units: int, seed: int, p: float = 0.5) -> np.ndarray:

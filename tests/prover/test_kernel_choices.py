@@ -11,8 +11,8 @@ from sklearn.svm import SVC
 
 from protocol import taskfile
 from protocol.errors import ArgumentError, TaskFileError
+from protocol.game.sampling import Draw, pairs, seed_from_integer
 from protocol.recipes import Factory, Kernel, KernelKind
-from protocol.sampling import Draw, pairs, seed_from_integer
 from protocol.task import Task
 from protocol.training import Dataset, Trainer
 from prover import calibration, pilot

@@ -11,9 +11,9 @@ import pytest
 
 from protocol import taskfile
 from protocol.errors import ArgumentError, TaskFileError
+from protocol.game.sampling import Draw, pairs, seed_from_integer
 from protocol.numerics import Exact
 from protocol.recipes import Factory, Loss, Optimiser, Sgd
-from protocol.sampling import Draw, pairs, seed_from_integer
 from protocol.task import ConstantColumns, Scaling, TargetKind, Task
 from prover import calibration, pilot
 from prover.config import Choices, draft, settled

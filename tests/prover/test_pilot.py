@@ -12,7 +12,7 @@ import torch
 
 from protocol.encoding import Seed
 from protocol.errors import ArgumentError, DataError, TaskFileError
-from protocol.sampling import Draw, pairs
+from protocol.game.sampling import Draw, pairs
 from protocol.task import ConstantColumns, Logistic, Ridge, Scaling, SeedPolicy, TargetKind, Task, UnitKind
 from protocol.training import Dataset, Trainer
 from prover import calibration, pilot
@@ -33,7 +33,7 @@ def test_defaults_for_digits_are_the_demo() -> None:
     assert task.recipe == Ridge(l2=256.0)
     assert task.targets.kind is TargetKind.MARGIN
     assert task.targets.rows == tuple(range(200))
-    assert task.has_complements
+    assert task.measure.has_complements
     assert task.seed_policy is SeedPolicy.SHARED
     assert (task.data.scaling, task.data.constant_columns) == (Scaling.NONE, ConstantColumns.DROP)
     assert dataset.n_units == 1000
@@ -116,7 +116,7 @@ def test_fresh_subsets_stay_in_range_and_within_the_tolerance(
     outputs = Trainer(task, dataset).outputs(subsets, seeds)
     assert outputs.n_clipped <= 1e-3 * outputs.values.size
     again = Trainer(task, dataset, batch_size=11).outputs(subsets, seeds).values
-    assert np.abs(again - outputs.values).max() <= task.numerics.tolerance / 10
+    assert np.abs(again - outputs.values).max() <= task.tolerance / 10
     assert (task.targets.lo < task.targets.hi).all()
     assert proposal.n_constant == 0
     if task.targets.kind is TargetKind.PROBABILITY:
@@ -156,7 +156,7 @@ def test_a_tolerance_is_never_below_its_floor(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(calibration, "ways", lambda task, device: {})
     task, _, proposal = proposed(Choices(data="sklearn:iris", n_targets=5))
     floor = LEAST_TOLERANCE * float(np.median(task.targets.width))
-    assert floor <= task.numerics.tolerance <= 1.1 * floor
+    assert floor <= task.tolerance <= 1.1 * floor
     assert proposal.difference == 0.0
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from protocol.errors import ArgumentError
-from protocol.sampling import Draw
+from protocol.game.known import Polynomial
+from protocol.game.sampling import Draw
 from protocol.task import Task
 from prover import campaign as campaigns
 from prover import cli, planning
@@ -20,7 +21,7 @@ from prover.engines import Done, OnDone
 from prover.fitting.fit import Moments
 from prover.planning import Speed, assumed, estimates, expected_of, speed
 from prover.store import Store
-from tests.games import Polynomial, task_of
+from tests.games import task_of
 from tests.prover.engine import GameEngine
 
 GAME = Polynomial(n_units=80, w1=0.8, w2=0.1, w3=0.1)

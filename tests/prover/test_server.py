@@ -13,13 +13,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from protocol.certificate.terms import Assurance
+from protocol.certificate.terms import Answers
 from protocol.errors import ArgumentError, DataError, TransportError
 from protocol.session.messages import Outcome
 from prover.serving.limits import Limits
 from prover.serving.server import ProverServer, Tls
 from prover.store import Store
-from tests.journeys.loopback import QUICK, GameEngine, fill_with_game, served_from, server, terms, verify
+from tests.adversaries.terms import terms
+from tests.journeys.loopback import QUICK, GameEngine, fill_with_game, served_from, server, verify
 from verifier.client import ProverClient
 
 
@@ -114,7 +115,7 @@ def test_tls_serves_those_who_trust_the_certificate_and_no_others(tmp_path: Path
         running.start()
         try:
             with ProverClient(running.address, tls_ca=ours.certificate, patience=QUICK) as client:
-                assert verify(client, terms(Assurance.PROVED)).outcome is Outcome.ACCEPT
+                assert verify(client, terms(Answers.OWN)).outcome is Outcome.ACCEPT
             for trusted in (others.certificate, None):
                 with (
                     ProverClient(running.address, tls_ca=trusted, patience=QUICK) as client,

@@ -14,7 +14,7 @@ import pytest
 
 from protocol.encoding import Seed
 from protocol.errors import OutOfOrder, Reason, Refused, StoreError
-from protocol.sampling import Draw, families
+from protocol.game.sampling import Draw, families
 from protocol.session.messages import PROTOCOL_VERSION, Answers, Challenge, Closing, Opening, Outcome
 from protocol.wire.codec import session_id_of
 from protocol.wire.generated import attribution_pb2 as pb

@@ -18,7 +18,7 @@ from protocol.claim import Claim, Figures
 from protocol.commitments import SigningKey
 from protocol.encoding import Seed
 from protocol.errors import StoreError
-from protocol.sampling import Draw, pairs
+from protocol.game.sampling import Draw, pairs
 from protocol.session.messages import ClaimCommitted, Sender
 from prover.claiming import commit
 from prover.database import DATABASE, LOCK, VERSION, migrate

@@ -18,12 +18,12 @@ from protocol.claim import Claim, Figures
 from protocol.commitments import MerkleTree, SigningKey
 from protocol.encoding import Digest, Seed
 from protocol.errors import TransportError
-from protocol.sampling import Draw, pairs
+from protocol.game import HALF_16, Measure
+from protocol.game.sampling import Draw, pairs
 from protocol.session.effects import Finish, Received, Send, Train, Trained
 from protocol.session.messages import Answers, ClaimCommitted, Message, SignedClaim
 from protocol.session.prover import ProverSession
 from protocol.task import (
-    HALF_16,
     ConstantColumns,
     Data,
     Numerics,
@@ -147,7 +147,7 @@ def _task(path: Path, kind: UnitKind) -> Task:
         targets=Targets(
             kind=TargetKind.MARGIN, rows=tuple(range(20)), average=False, lo=np.full(20, -6.0), hi=np.full(20, 6.0)
         ),
-        p_16=HALF_16,
+        measure=Measure(p_16=HALF_16),
         seed_policy=SeedPolicy.SHARED,
         seed=0,
         numerics=Numerics(tolerance=1e-7),

@@ -18,7 +18,7 @@ import grpc
 import numpy as np
 import pytest
 
-from protocol.certificate.terms import Assurance
+from protocol.certificate import terms as wishes
 from protocol.encoding import Seed
 from protocol.errors import (
     ArgumentError,
@@ -30,7 +30,7 @@ from protocol.errors import (
     Refused,
     TransportError,
 )
-from protocol.sampling import Draw, families
+from protocol.game.sampling import Draw, families
 from protocol.session.messages import (
     PROTOCOL_VERSION,
     Aborted,
@@ -49,8 +49,9 @@ from protocol.wire.generated import attribution_pb2 as pb
 from protocol.wire.limits import MAX_MESSAGE_BYTES
 from protocol.wire.task_codec import task_to_proto
 from prover.claiming import commit
+from tests.adversaries.terms import terms
 from tests.games import task_of
-from tests.journeys.loopback import QUICK, WORLD, played, terms, verify
+from tests.journeys.loopback import QUICK, WORLD, played, verify
 from tests.journeys.worlds import KEY
 from verifier.client import ProverClient
 from verifier.config import Address, Patience
@@ -592,6 +593,6 @@ def test_a_peer_that_sends_junk_for_answers_is_rejected() -> None:
         return open_response_to_proto(replace(OPENING, nonce=nonce), COMMITTED).SerializeToString()
 
     with peer(Open=opens, Watch=[JUNK]) as address, client(address) as asked:
-        verdict = verify(asked, terms(Assurance.AUDITED))
+        verdict = verify(asked, terms(wishes.Answers.DELEGATED))
     assert verdict.outcome is Outcome.REJECT
     assert verdict.reasons[0].startswith("the prover broke the protocol: answer to Watch: expected")

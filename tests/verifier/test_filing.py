@@ -13,18 +13,18 @@ import pytest
 from protocol.commitments import SigningKey
 from protocol.encoding import Seed
 from protocol.errors import DataError, InternalError, StoreError
-from protocol.sampling import Draw, pairs
+from protocol.game.sampling import Draw, pairs
 from protocol.session.messages import Challenge, Outcome
 from protocol.session.recheck import recheck
+from tests.verifier.loops import Met, terms
 from tests.verifier.market import Market, MemoryProver
-from tests.verifier.test_audit import Met, terms
 from verifier import filing, offline
 
 KEY = SigningKey(bytes(32))
 
 
 def met(market: Market, **prover: Any) -> tuple[Any, Met]:
-    session = Met(market, MemoryProver(market, **prover), terms())
+    session = Met(market, MemoryProver(market, **prover), terms(epsilon=0.05))
     return session.run(), session
 
 
@@ -58,7 +58,7 @@ def test_scores_have_the_intercept_first(market: Market, tmp_path: Path) -> None
 
 
 def test_scores_are_for_an_accept_alone(market: Market, tmp_path: Path) -> None:
-    verdict, session = met(market, claim=market.scaled(0.5))
+    verdict, session = met(market, claim=market.scaled(-1.0))
     assert verdict.outcome is Outcome.REJECT
     with pytest.raises(InternalError, match="scores are for an ACCEPT"):
         filing.write_scores(tmp_path / "scores.npy", verdict, session.session.transcript)

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from protocol.certificate.payouts import PayoutsCertificate
-from protocol.certificate.terms import Assurance, Method, Terms
-from protocol.errors import DataError, TransportError
-from protocol.sampling import pairs
+from protocol.certificate.exhaustive import exact
+from protocol.certificate.exhaustive.method import design_of
+from protocol.certificate.functionals import worth
+from protocol.certificate.functionals.payouts import PayoutsCertificate
+from protocol.certificate.planning import Budget
+from protocol.certificate.terms import Answers, Terms
+from protocol.encoding import Seed
+from protocol.errors import ArgumentError, DataError, TransportError
+from protocol.game.sampling import Draw
 from protocol.session.messages import Challenge, Outcome, Retrained
 from protocol.session.verdict import Verdict
+from tests.verifier.loops import BUDGET, Met, terms
 from tests.verifier.market import CONTRIBUTORS, Market, MemoryProver
-from tests.verifier.test_audit import Met, terms
 from verifier import payouts
 
 HEAD = "contributor,amount\n"
+NO_WIDTH = payouts.Wanted()
 
 
 def read(tmp_path: Path, text: str | bytes) -> payouts.Payouts:
@@ -107,17 +114,30 @@ def test_a_task_without_contributors_is_refused(market: Market, tmp_path: Path) 
 
 
 def audited(
-    market: Market, paid: payouts.Payouts, asked: Terms, prover: MemoryProver | None = None
-) -> tuple[Verdict, PayoutsCertificate | None]:
-    met = Met(market, prover or MemoryProver(market), asked)
-    verdict = met.run()
+    market: Market,
+    paid: payouts.Payouts,
+    asked: Terms,
+    prover: MemoryProver | None = None,
+    *,
+    wanted: payouts.Wanted = NO_WIDTH,
+    budget: Budget = BUDGET,
+) -> tuple[Verdict, PayoutsCertificate | None, Met]:
+    """Run an audit in memory, as the command does."""
     groups = payouts.held_units(paid, market.dataset, market.task)
-    return verdict, payouts.certify(market.task, verdict, met.session.transcript, groups, paid)
+    resolving = payouts.Resolving(market.task, groups, paid, wanted, delta=asked.delta)
+    met = Met(market, prover or MemoryProver(market), asked, is_enough=resolving, budget=budget)
+    verdict = met.run()
+    return verdict, resolving.at_end(met.session.transcript), met
 
 
-@pytest.mark.parametrize("assurance", list(Assurance))
-def test_honest_amounts_pass(market: Market, tmp_path: Path, assurance: Assurance) -> None:
-    verdict, certificate = audited(market, stated(market, tmp_path, {}), terms(assurance))
+ANSWERS = [terms(), terms(Answers.DELEGATED)]
+MANY_CHECKS = Budget(max_retrainings=600, max_answers=1200, n_checks=250)
+
+
+@pytest.mark.parametrize("asked", ANSWERS, ids=["own", "delegated"])
+def test_honest_amounts_pass(market: Market, tmp_path: Path, asked: Terms) -> None:
+    budget = MANY_CHECKS if asked.answers is Answers.DELEGATED else BUDGET
+    verdict, certificate, _ = audited(market, stated(market, tmp_path, {}), asked, budget=budget)
     assert certificate is not None
     assert not certificate.outside.any()
     np.testing.assert_allclose(certificate.due, certificate.stated, atol=0.01)
@@ -125,108 +145,156 @@ def test_honest_amounts_pass(market: Market, tmp_path: Path, assurance: Assuranc
 
 
 def test_an_inflated_contributor_is_flagged(market: Market, tmp_path: Path) -> None:
-    verdict, certificate = audited(market, stated(market, tmp_path, {"bob": 1.6}), terms())
+    verdict, certificate, _ = audited(market, stated(market, tmp_path, {"bob": 1.6}), terms())
     assert certificate is not None
     assert certificate.outside[1]
     assert verdict.outcome is Outcome.ACCEPT
     assert payouts.conclude(verdict, certificate) is Outcome.REJECT
 
 
+def test_a_session_goes_on_until_there_are_enough_subsets_for_intervals(market: Market, tmp_path: Path) -> None:
+    _, certificate, met = audited(market, stated(market, tmp_path, {}), terms())
+    assert certificate is not None
+    assert worth.FEWEST_ROWS <= certificate.n_families < 1.1 * worth.FEWEST_ROWS, "the verdict alone takes 80"
+    assert certificate.delta == 0.05, "made once, at all of delta"
+    assert met.n_trained == 20 + 2 * certificate.n_families
+
+
+def test_a_session_goes_on_until_intervals_are_as_narrow_as_asked(market: Market, tmp_path: Path) -> None:
+    paid = stated(market, tmp_path, {})
+    _, plain, _ = audited(market, paid, terms())
+    assert plain is not None
+    goal = 0.9 * plain.half_width
+    _, narrow, _ = audited(market, paid, terms(), wanted=payouts.Wanted(half_width=goal))
+    assert narrow is not None
+    assert narrow.half_width <= goal
+    assert narrow.n_families > plain.n_families
+    assert narrow.delta < 0.05, "looking more than once is paid for"
+
+
+def test_a_budget_that_is_spent_leaves_wider_intervals(market: Market, tmp_path: Path) -> None:
+    paid = stated(market, tmp_path, {})
+    groups = payouts.held_units(paid, market.dataset, market.task)
+    resolving = payouts.Resolving(market.task, groups, paid, payouts.Wanted(half_width=1e-6), delta=0.05)
+    met = Met(market, MemoryProver(market), terms(), is_enough=resolving, budget=Budget(max_retrainings=500))
+    assert met.run().outcome is Outcome.ACCEPT
+    assert met.n_trained == 500
+    found = resolving.at_end(met.session.transcript)
+    assert found is not None
+    assert resolving.is_wide
+    assert found.n_families == 240
+    assert resolving.at_end(met.session.transcript) is found, "nothing came since"
+
+
+def test_too_small_a_budget_certifies_no_payout(market: Market, tmp_path: Path) -> None:
+    paid = stated(market, tmp_path, {})
+    verdict, certificate, _ = audited(market, paid, terms(), budget=Budget(max_retrainings=300))
+    assert (verdict.outcome, certificate) == (Outcome.ACCEPT, None)
+    assert payouts.conclude(verdict, None) is Outcome.INCONCLUSIVE, "nothing was found out about the amounts"
+
+
+def test_a_claim_that_finds_nobody_worth_anything_still_ends_in_a_verdict(market: Market, tmp_path: Path) -> None:
+    paid = stated(market, tmp_path, {})
+    groups = payouts.held_units(paid, market.dataset, market.task)
+    worthless = market.scaled(-1.0) if min(market.worths.values()) >= 0 else market.scaled(0.0)
+    resolving = payouts.Resolving(market.task, groups, paid, NO_WIDTH, delta=0.05)
+    met = Met(market, MemoryProver(market, worthless), terms(epsilon=0.05), is_enough=resolving)
+    verdict = met.run()
+    assert resolving.at_end(met.session.transcript) is None
+    assert resolving.why_not is not None
+    assert "nobody is due anything" in resolving.why_not
+    assert payouts.conclude(verdict, None) is verdict.outcome is not Outcome.ACCEPT
+
+
+@pytest.mark.parametrize("amount", [0.0, -1.0, math.nan, math.inf])
+def test_a_width_that_is_none_is_refused(market: Market, tmp_path: Path, amount: float) -> None:
+    paid = stated(market, tmp_path, {})
+    for resolve, width in ((amount, None), (None, amount)):
+        with pytest.raises(ArgumentError, match="above 0"):
+            payouts.wanted(paid, resolve=resolve, width=width, answers=Answers.OWN)
+
+
+def test_a_width_is_said_once_and_in_one_way(market: Market, tmp_path: Path) -> None:
+    paid = stated(market, tmp_path, {})
+    with pytest.raises(ArgumentError, match="not both"):
+        payouts.wanted(paid, resolve=1.0, width=0.1, answers=Answers.OWN)
+    with pytest.raises(ArgumentError, match="delegated answers cannot go on"):
+        payouts.wanted(paid, resolve=None, width=0.1, answers=Answers.DELEGATED)
+    assert payouts.wanted(paid, resolve=3.0, width=None, answers=Answers.OWN).half_width == 3.0
+    share = payouts.wanted(paid, resolve=None, width=0.1, answers=Answers.OWN).half_width
+    assert share == pytest.approx(0.1 * paid.stated.mean())
+    assert payouts.wanted(paid, resolve=None, width=None, answers=Answers.DELEGATED).half_width is None
+
+
 def test_a_rejected_claim_is_rejected_whatever_was_paid(market: Market, tmp_path: Path) -> None:
-    verdict, certificate = audited(
-        market, stated(market, tmp_path, {}), terms(), MemoryProver(market, market.scaled(0.5))
-    )
+    paid, inverted = stated(market, tmp_path, {}), MemoryProver(market, market.scaled(-1.0))
+    verdict, certificate, _ = audited(market, paid, terms(epsilon=0.05), inverted)
     assert verdict.outcome is Outcome.REJECT
     assert payouts.conclude(verdict, certificate) is Outcome.REJECT
 
 
 def test_false_answers_certify_no_payout(market: Market, tmp_path: Path) -> None:
     liar = MemoryProver(market, answer=lambda outputs: np.clip(outputs * 1.1, -6, 6))
-    verdict, certificate = audited(market, stated(market, tmp_path, {}), terms(Assurance.AUDITED), liar)
-    assert (verdict.outcome, certificate) == (Outcome.REJECT, None)
-
-
-def test_false_answers_in_a_later_look_certify_no_payout(market: Market, tmp_path: Path) -> None:
-    asked = terms(Assurance.AUDITED, epsilon=0.004)  # too near the claim's own gap for one look
-    asked = replace(asked, looks=asked.looks * 2)
-    looks = []
-
-    def turn(outputs: np.ndarray) -> np.ndarray:
-        looks.append(len(outputs))
-        return outputs if len(looks) == 1 else np.clip(outputs * 1.1, -6, 6)
-
-    verdict, certificate = audited(market, stated(market, tmp_path, {}), asked, MemoryProver(market, answer=turn))
-    assert len(looks) == 2
-    assert verdict.certificate is not None, "that of the first look"
-    assert (verdict.outcome, certificate) == (Outcome.REJECT, None)
-
-
-def test_looks_of_different_sizes_certify_payouts_together(market: Market, tmp_path: Path) -> None:
-    asked = terms(epsilon=0.004)  # too near the claim's own gap for one look
-    asked = replace(asked, looks=(asked.looks[0], replace(asked.looks[0], n_families=7)))
-    met = Met(market, MemoryProver(market), asked)
-    verdict = met.run()
-    paid = stated(market, tmp_path, {})
-    groups = payouts.held_units(paid, market.dataset, market.task)
-    for _ in range(10):  # the shape checker looks at one round, chosen at random
-        certificate = payouts.certify(market.task, verdict, met.session.transcript, groups, paid)
-        assert certificate is not None
-        assert certificate.n_families == 27
-        assert certificate.delta == verdict.terms.delta_at(1)
+    verdict, certificate, _ = audited(market, stated(market, tmp_path, {}), terms(Answers.DELEGATED), liar)
+    assert payouts.conclude(verdict, certificate) is Outcome.REJECT
 
 
 def test_a_session_without_outputs_certifies_no_payout(market: Market, tmp_path: Path) -> None:
     gone = MemoryProver(market, fails={Challenge: TransportError("gone")})
-    verdict, certificate = audited(market, stated(market, tmp_path, {}), terms(Assurance.AUDITED), gone)
+    verdict, certificate, _ = audited(market, stated(market, tmp_path, {}), terms(Answers.DELEGATED), gone)
     assert (verdict.outcome, certificate) == (Outcome.REJECT, None)
 
 
-# Cross-fit's pairs.
+def test_only_pairs_that_were_trained_here_count(market: Market, tmp_path: Path) -> None:
+    """Every answer that is not rechecked is a lie; the entropy repeats, so the checks are known, as to no prover."""
+    paid, asked = stated(market, tmp_path, {}), terms(Answers.DELEGATED)
+    _, expected, honest = audited(market, paid, asked, budget=MANY_CHECKS)
+    checked = [e.message for e in honest.session.transcript.entries if isinstance(e.message, Retrained)][-1]
 
-
-def crossfit(n_checks: int = 0) -> Terms:
-    return replace(
-        terms(Assurance.AUDITED if n_checks else Assurance.PROVED, epsilon=0.2), method=Method.CROSSFIT,
-        looks=(pairs(150), pairs(250)), n_checks=n_checks,
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize(("n_checks", "n_pairs"), [(0, 400), (40, 290)], ids=["proved", "audited"])
-def test_crossfit_certifies_payouts_from_the_pairs_that_were_trained_here(
-    market: Market, tmp_path: Path, n_checks: int, n_pairs: int
-) -> None:
-    _, certificate = audited(market, stated(market, tmp_path, {}), crossfit(n_checks))
-    assert certificate is not None
-    assert certificate.n_families == n_pairs
-    assert not certificate.outside.any()
-    verdict, certificate = audited(market, stated(market, tmp_path, {"bob": 1.6}), crossfit(n_checks))
-    assert certificate is not None
-    assert certificate.outside[1]
-    assert certificate.delta == pytest.approx(verdict.terms.delta_at(1))
-    assert payouts.conclude(verdict, certificate) is Outcome.REJECT
-
-
-def test_a_false_answer_that_no_check_found_moves_no_interval_of_crossfit(market: Market, tmp_path: Path) -> None:
-    paid, asked = stated(market, tmp_path, {}), crossfit(40)
-    honest = Met(market, MemoryProver(market), asked)
-    honest.run()
-    checked = next(e.message for e in honest.session.transcript.entries if isinstance(e.message, Retrained))
-
-    def lie(outputs: np.ndarray) -> np.ndarray:  # the entropy repeats, so the checks are known, as no prover knows them
+    def lie(outputs: np.ndarray) -> np.ndarray:
         told = np.full_like(outputs, 6.0)
         told[checked.evaluations] = outputs[checked.evaluations]
         return told
 
-    verdict, certificate = audited(market, paid, asked, MemoryProver(market, answer=lie))
+    liar = MemoryProver(market, answer=lie)
+    verdict, certificate, _ = audited(market, paid, asked, liar, budget=MANY_CHECKS)
     assert [check.mismatches for check in verdict.spot_checks] == [()], "no check found any of them"
-    _, expected = audited(market, paid, asked)
-    assert certificate is not None
     assert expected is not None
+    assert certificate is not None
+    assert certificate.n_families == 260, "the checked pairs and the pilot's"
     np.testing.assert_array_equal(certificate.lower, expected.lower)
     np.testing.assert_array_equal(certificate.upper, expected.upper)
 
 
-def test_false_answers_that_a_check_found_certify_no_payout_of_crossfit(market: Market, tmp_path: Path) -> None:
-    liar = MemoryProver(market, answer=lambda outputs: np.clip(outputs * 1.1, -6, 6))
-    verdict, certificate = audited(market, stated(market, tmp_path, {}), crossfit(40), liar)
-    assert (verdict.outcome, certificate) == (Outcome.REJECT, None)
+@pytest.mark.parametrize("answers", list(Answers))
+def test_crossfit_certifies_payouts_from_pairs_trained_here(market: Market, tmp_path: Path, answers: Answers) -> None:
+    asked = terms(answers, method="crossfit")
+    budget = Budget(max_retrainings=2400, max_answers=4000, n_checks=100 if answers is Answers.DELEGATED else None)
+    verdict, certificate, met = audited(market, stated(market, tmp_path, {"bob": 1.6}), asked, budget=budget)
+    assert certificate is not None
+    assert certificate.n_families == met.n_trained // 2
+    assert certificate.outside[1]
+    assert certificate.delta == 0.05
+    assert payouts.conclude(verdict, certificate) is Outcome.REJECT
+
+
+def test_every_subset_certifies_payouts_exactly(contributors_market: Market, tmp_path: Path) -> None:
+    market, asked = contributors_market, terms(method="exhaustive")
+    outputs = market.outputs(met_draw(market), np.arange(64, dtype=np.int64))
+    best = exact.best_linear(outputs, 0.5)[1].mean(axis=0)
+    due = np.maximum(best, 0) / np.maximum(best, 0).sum()
+    paid = payouts.Payouts(contributors=CONTRIBUTORS, stated=1000 * due)
+    _, certificate, _ = audited(market, paid, asked)
+    assert certificate is not None
+    np.testing.assert_allclose(certificate.lower, 1000 * due, rtol=1e-9, atol=1e-9)
+    np.testing.assert_array_equal(certificate.lower, certificate.upper)
+    assert certificate.delta == 0
+    assert not certificate.outside.any()
+    moved = payouts.Payouts(contributors=CONTRIBUTORS, stated=1000 * due * (1 + 1e-3 * (np.arange(6) == 1)))
+    _, certificate, _ = audited(market, moved, asked)
+    assert certificate is not None
+    assert certificate.outside[1]
+
+
+def met_draw(market: Market) -> Draw:
+    return Draw(seed=Seed(bytes(32)), design=design_of(market.task, 1))

@@ -10,8 +10,8 @@ import pytest
 
 from protocol.encoding import Seed
 from protocol.errors import ArgumentError, DataError
+from protocol.game.sampling import Draw, families
 from protocol.recipes import Factory, Kernel, KernelKind, Loss, Network, Optimiser, Precision, Schedule, Sgd
-from protocol.sampling import Draw, families
 from protocol.session.effects import Train
 from protocol.training import ChunkSize, Outputs, chunks
 from tests.verifier.market import Market

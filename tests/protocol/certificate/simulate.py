@@ -14,8 +14,6 @@ from protocol.certificate.readings import Readings
 
 Outputs = Callable[[np.ndarray], np.ndarray]
 """f of subsets (m, N), shape (m, T)."""
-Shift = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""From residuals (B, s, T) and odd outputs to what is added to the answers for x and for its complement."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,17 +34,13 @@ class World:
         base = rng.random((self.n_families, 1, n_units)) < self.p
         return np.where(rng.random(shape) < np.sqrt(self.rho), base, rng.random(shape) < self.p)
 
-    def readings(self, rng: np.random.Generator, shift: Shift | None = None) -> Readings:
-        """One challenge, answered; ``shift`` is the liar's, and sees everything."""
+    def readings(self, rng: np.random.Generator) -> Readings:
+        """One challenge, answered."""
         subsets = self.subsets(rng)
         flat, shape = subsets.reshape(-1, subsets.shape[2]), (*subsets.shape[:2], len(self.scores))
         linear = ((flat - self.p) @ self.scores.T).reshape(shape)
         ours, theirs = self.outputs(flat).reshape(shape), self.outputs(~flat).reshape(shape)
         complements = self.p == 0.5
-        if shift is not None:
-            odd = (ours - theirs) / 2 if complements else ours - ours.mean(axis=(0, 1))
-            one, other = shift(odd - linear, odd)
-            ours, theirs = ours + one, theirs + other
         return Readings(
             output=(ours - theirs) / 2 if complements else ours,
             linear=linear,

@@ -62,7 +62,10 @@ def test_sub_gaussian_variance_bounds_the_moment_generating_function(p: float) -
     assert (exact > np.exp(s**2 * (0.98 * k) / 2)).any(), "and no much smaller constant does"
 
 
-DIRECTIONS = [np.eye(6)[0], np.full(6, 6**-0.5), np.array([3, 2, 2, 1, 1, 1]) / np.sqrt(20)]
+DIRECTIONS = [
+    np.eye(6)[0], np.full(6, 6**-0.5), np.array([3, 2, 2, 1, 1, 1]) / np.sqrt(20),
+    np.array([3, -2, 2, -1, 1, -1]) / np.sqrt(20), np.array([-4, 1, 1, 1, 1, 0]) / np.sqrt(20),
+]  # fmt: skip
 
 
 def enumerated(weights: np.ndarray, p: float) -> tuple[np.ndarray, np.ndarray]:
@@ -72,7 +75,7 @@ def enumerated(weights: np.ndarray, p: float) -> tuple[np.ndarray, np.ndarray]:
     return np.abs((x - p) / np.sqrt(p * (1 - p)) @ weights), chance
 
 
-@pytest.mark.parametrize("p", [0.5, 0.4, 0.2, 0.05, 0.9])
+@pytest.mark.parametrize("p", [0.5, 0.4, 0.3, 0.2, 0.05, 0.01, 0.9])
 @pytest.mark.parametrize("weights", DIRECTIONS)
 def test_moments_tails_and_excesses_are_above_those_of_every_direction(weights: np.ndarray, p: float) -> None:
     a, chance = enumerated(weights, p)
@@ -84,6 +87,35 @@ def test_moments_tails_and_excesses_are_above_those_of_every_direction(weights: 
         assert (chance * np.maximum(a - tau, 0)).sum() <= concentration.excess(found, tau) * (1 + 1e-9)
     for alpha in (0.3, 0.05, 0.002):
         assert chance[a > concentration.beyond(found, alpha)].sum() <= alpha
+
+
+@pytest.mark.parametrize("p", [0.4, 0.3, 0.2, 0.1, 0.03, 0.01])
+def test_cumulants_bound_the_moments_of_directions_of_either_sign(p: float) -> None:
+    """The bound by cumulants alone, which the smaller of two may hide, against 400 directions of every shape."""
+    rng = np.random.default_rng(11)
+    raw = rng.standard_normal((400, 6)) * rng.random((400, 6)) ** 3
+    found = concentration._bell_moments(p)
+    for weights in raw / np.linalg.norm(raw, axis=1, keepdims=True):
+        a, chance = enumerated(weights, p)
+        exact = np.array([(chance * a ** (2.0 * q)).sum() for q in range(1, len(found) + 1)])
+        assert (exact <= found * (1 + 1e-9)).all()
+
+
+def test_a_negative_product_of_cumulants_may_stand_for_a_positive_term() -> None:
+    """At order 12 and p = 0.3 |k_3| |k_5| k_4 < 0, but the term itself, k_3 k_5 k_4 s_3 s_5 s_4, may be above 0."""
+    p = 0.3
+    central = [p * (1 - p) ** n + (1 - p) * (-p) ** n for n in range(6)]
+    sd = np.sqrt(central[2])
+    k3, k4, k5 = central[3] / sd**3, central[4] / sd**4 - 3, (central[5] - 10 * central[3] * central[2]) / sd**5
+    assert abs(k3) * abs(k5) * k4 < 0
+    terms = []
+    for large in (0.6, -0.6, 0.85):  # one large value, and smaller ones of the other sign
+        v = np.array([large, *np.full(6, -np.sign(large) * np.sqrt((1 - large**2) / 6))])
+        terms.append(k3 * k5 * k4 * (v**3).sum() * (v**5).sum() * (v**4).sum())
+    assert max(terms) > 0
+    signed = np.array([0.0, 1.0, abs(k3), k4, abs(k5), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    left_out, absolute = (concentration._positive_part(kappas)[11] for kappas in (signed, np.abs(signed)))
+    assert left_out < absolute, "so leaving it out makes a difference"
 
 
 @pytest.mark.parametrize("p", [0.5, 0.3])

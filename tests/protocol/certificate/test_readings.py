@@ -12,7 +12,7 @@ from protocol.certificate.readings import Readings, check_shapes, joined, linear
 from protocol.claim import Claim
 from protocol.encoding import Digest, Seed
 from protocol.errors import InternalError, MalformedMessage
-from protocol.sampling import Design, Draw
+from protocol.game.sampling import Design, Draw
 from protocol.task import Task
 from tests.games import task_of
 
@@ -25,7 +25,7 @@ def case(p: float, n_families: int = 3, seed: Seed = SEED) -> tuple[Task, Claim,
     claim = Claim(
         task_digest=task.digest, intercepts=rng.standard_normal(2), scores=rng.standard_normal((2, 6))
     )  # fmt: skip
-    design = Design(n_families=n_families, n_siblings=2, keep_16=45000, complements=task.has_complements)
+    design = Design(n_families=n_families, n_siblings=2, keep_16=45000, complements=task.measure.has_complements)
     draw = Draw(seed=seed, design=design)
     return task, claim, draw, np.random.default_rng(n_families).standard_normal((draw.n_evaluations, 2))
 

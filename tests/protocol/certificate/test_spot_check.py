@@ -14,7 +14,7 @@ from scipy import stats
 
 from protocol.certificate.spot_check import checks_needed, compare, detection_probability, most_false
 from protocol.errors import ArgumentError
-from protocol.sampling import MAX_EVALUATIONS
+from protocol.game.sampling import MAX_EVALUATIONS
 
 
 def miss(m: int, c: int, k: int) -> Fraction:

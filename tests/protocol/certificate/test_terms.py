@@ -1,70 +1,93 @@
-"""Terms say what was asked for: checked when made, delta shared out among looks, every field in the digest."""
+"""Terms and rounds say what was asked for and what was drawn: checked when made, every field in the digest."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError, fields, replace
 from typing import Any
 
 import pytest
 
-from protocol.certificate.terms import MAX_LOOKS, Across, Assurance, Terms
+from protocol.certificate.terms import MAX_KURTOSIS, MAX_LOOKS, Across, Answers, Rounds, Terms
 from protocol.errors import ArgumentError
-from protocol.sampling import Design
+from protocol.game.sampling import Bases, Design
 
 DESIGN = Design(n_families=4, n_siblings=2, keep_16=40000, complements=True)
-PROVED = Terms(
-    epsilon=0.05, delta=0.05, across=Across.MEAN, assurance=Assurance.PROVED, looks=(DESIGN,), n_checks=0
+TERMS = Terms(
+    epsilon=0.05, delta=0.05, across=Across.MEAN, answers=Answers.DELEGATED, method="moments", kurtosis=9.0
 )  # fmt: skip
-AUDITED = replace(PROVED, assurance=Assurance.AUDITED, n_checks=5)
+ROUNDS = Rounds(looks=(DESIGN, DESIGN), n_checks=3)
 
 
 @pytest.mark.parametrize(
-    ("terms", "change", "message"),
+    ("change", "message"),
     [
-        (PROVED, {"epsilon": 0.0}, "epsilon: expected a relative gap above 0 and below 1, got 0.0"),
-        (PROVED, {"epsilon": 1.0}, "epsilon: expected a relative gap above 0 and below 1, got 1.0"),
-        (PROVED, {"epsilon": math.nan}, "epsilon: expected a relative gap above 0 and below 1, got nan"),
-        (PROVED, {"delta": 0.0}, "delta: expected a probability strictly between 0 and 1, got 0.0"),
-        (PROVED, {"delta": 1.0}, "delta: expected a probability strictly between 0 and 1, got 1.0"),
-        (PROVED, {"delta": math.nan}, "delta: expected a probability strictly between 0 and 1, got nan"),
-        (PROVED, {"looks": ()}, "looks: expected at least one design, got none"),
-        (PROVED, {"looks": (DESIGN,) * 65}, "looks: expected at most 64 designs, got 65"),
-        (PROVED, {"looks": (DESIGN, replace(DESIGN, n_siblings=3))}, "looks: expected the same siblings"),
-        (PROVED, {"looks": (DESIGN, replace(DESIGN, keep_16=40001))}, "looks: expected the same siblings"),
-        (PROVED, {"looks": (DESIGN, replace(DESIGN, complements=False))}, "looks: expected the same siblings"),
-        (PROVED, {"n_checks": 1}, "n_checks: expected 0 when every subset is retrained, got 1"),
-        (AUDITED, {"n_checks": 0}, "n_checks: expected 1 to 16 of each look's answers, got 0"),
-        (AUDITED, {"n_checks": 17}, "n_checks: expected 1 to 16 of each look's answers, got 17"),
-        (AUDITED, {"looks": (DESIGN, replace(DESIGN, n_families=1))}, "n_checks: expected 1 to 4 of each look's"),
+        ({"epsilon": 0.0}, "epsilon: expected a relative gap above 0 and below 1, got 0.0"),
+        ({"epsilon": 1.0}, "epsilon: expected a relative gap above 0 and below 1, got 1.0"),
+        ({"epsilon": math.nan}, "epsilon: expected a relative gap above 0 and below 1, got nan"),
+        ({"epsilon": math.inf}, "epsilon: expected a relative gap above 0 and below 1, got inf"),
+        ({"delta": 0.0}, "delta: expected a probability strictly between 0 and 1, got 0.0"),
+        ({"delta": 1.0}, "delta: expected a probability strictly between 0 and 1, got 1.0"),
+        ({"delta": math.nan}, "delta: expected a probability strictly between 0 and 1, got nan"),
+        ({"kurtosis": 0.999}, r"kurtosis: expected a bound from 1 to 1e\+06, got 0.999"),
+        ({"kurtosis": 2e6}, r"kurtosis: expected a bound from 1 to 1e\+06, got 2000000.0"),
+        ({"kurtosis": math.nan}, r"kurtosis: expected a bound from 1 to 1e\+06, got nan"),
+        ({"kurtosis": math.inf}, r"kurtosis: expected a bound from 1 to 1e\+06, got inf"),
     ],
 )
-def test_terms_that_mean_nothing_are_refused(terms: Terms, change: dict[str, Any], message: str) -> None:
+def test_terms_that_mean_nothing_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
-        replace(terms, **change)
+        replace(TERMS, **change)
 
 
-@pytest.mark.parametrize("n_looks", [1, 2, 3, 7, MAX_LOOKS])
-def test_the_looks_spend_delta_and_no_more(n_looks: int) -> None:
-    terms = replace(PROVED, looks=(DESIGN,) * n_looks)
-    shares = [terms.delta_at(look) for look in range(n_looks)]
-    assert math.fsum(shares) == pytest.approx(0.05, rel=1e-12)
-    assert math.fsum(shares) <= 0.05
-    for look, share in enumerate(shares[:-1]):
-        assert share == 0.05 / 2 ** (look + 1)
+@pytest.mark.parametrize("kurtosis", [None, 1, 1.0, MAX_KURTOSIS])
+def test_a_method_may_assume_nothing_or_anything_in_range(kurtosis: float | None) -> None:
+    assert replace(TERMS, kurtosis=kurtosis).kurtosis == kurtosis
 
 
-def test_every_field_changes_the_digest() -> None:
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"looks": ()}, "looks: expected 1 to 64 designs, got 0"),
+        ({"looks": (DESIGN,) * 65}, "looks: expected 1 to 64 designs, got 65"),
+        ({"n_checks": -1}, "n_checks: expected at least 0, got -1"),
+    ],
+)
+def test_rounds_that_mean_nothing_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        replace(ROUNDS, **change)
+
+
+def test_as_many_rounds_as_a_challenge_can_number_are_taken() -> None:
+    assert len(Rounds(looks=(DESIGN,) * MAX_LOOKS).looks) == MAX_LOOKS == 64
+
+
+def test_every_field_changes_the_digest_of_terms() -> None:
     changes: list[dict[str, Any]] = [
-        {"epsilon": 0.04}, {"delta": 0.04}, {"across": Across.EVERY}, {"n_checks": 6},
-        {"looks": (DESIGN, DESIGN)}, {"looks": (replace(DESIGN, n_families=5),)},
-        {"looks": (replace(DESIGN, n_siblings=3),)}, {"looks": (replace(DESIGN, keep_16=1),)},
-        {"looks": (replace(DESIGN, complements=False),)},
+        {"epsilon": 0.04}, {"delta": 0.04}, {"across": Across.EVERY}, {"answers": Answers.OWN}, {"method": "gaussian"},
+        {"kurtosis": 8.0}, {"kurtosis": None},
     ]  # fmt: skip
-    digests = {replace(AUDITED, **change).digest for change in changes}
-    assert len(digests | {AUDITED.digest, PROVED.digest}) == len(changes) + 2
+    assert {name for change in changes for name in change} == {field.name for field in fields(Terms)}
+    digests = {replace(TERMS, **change).digest for change in changes}
+    assert len(digests | {TERMS.digest}) == len(changes) + 1
 
 
-def test_terms_cannot_be_changed() -> None:
+def test_every_field_changes_the_digest_of_rounds() -> None:
+    designs = [
+        replace(DESIGN, n_families=5), replace(DESIGN, n_siblings=3), replace(DESIGN, keep_16=1),
+        replace(DESIGN, complements=False), replace(DESIGN, bases=Bases.TILTED),
+    ]  # fmt: skip
+    changed = [replace(ROUNDS, looks=(DESIGN, design)) for design in designs]
+    changed += [replace(ROUNDS, n_checks=4), replace(ROUNDS, looks=(DESIGN,)), replace(ROUNDS, looks=(DESIGN,) * 3)]
+    assert len({rounds.digest for rounds in changed} | {ROUNDS.digest}) == len(changed) + 1
+
+
+def test_a_whole_number_and_its_float_are_one_kurtosis() -> None:
+    assert replace(TERMS, kurtosis=9).digest == TERMS.digest
+
+
+def test_terms_and_rounds_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
-        PROVED.epsilon = 0.9
+        TERMS.epsilon = 0.9  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        ROUNDS.n_checks = 0  # type: ignore[misc]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from protocol.encoding import Digest
 from protocol.errors import OutOfOrder, Reason
-from protocol.sampling import Draw, pairs
+from protocol.game.sampling import Draw, pairs
 from protocol.session.machine import TABLE, Kind, Machine, State
 from protocol.session.messages import (
     Aborted,
@@ -23,14 +23,16 @@ from protocol.session.messages import (
     Opening,
     Outcome,
     Retrained,
+    RoundsChosen,
     Sender,
 )
-from tests.protocol.session.stage import FIRST, NONCE, TASK, committed, seed_of
+from tests.protocol.session.stage import FIRST, NONCE, OWN_ROUNDS, TASK, committed, seed_of
 
 V, P = Sender.VERIFIER, Sender.PROVER
 MESSAGES: dict[Kind, Message] = {
     Kind.OPENING: Opening(version=1, nonce=NONCE, task_digest=TASK.digest),
     Kind.CLAIM_COMMITTED: committed(),
+    Kind.ROUNDS_CHOSEN: RoundsChosen(rounds=OWN_ROUNDS),
     Kind.CHALLENGE: Challenge(round=0, draw=Draw(seed=seed_of(FIRST), design=pairs(2))),
     Kind.OWN_CHALLENGE: Challenge(round=0, draw=Draw(seed=seed_of(FIRST), design=pairs(2))),
     Kind.ANSWERS: Answers(round=0, outputs=np.zeros((4, 1)), root=Digest(bytes(32)), signature=bytes(64)),
@@ -40,26 +42,35 @@ MESSAGES: dict[Kind, Message] = {
 }
 
 # Written out a second time, from proto/SPEC.md's order of messages.
-AUDITED = {
+OPENED = {
     (State.START, V, Kind.OPENING): State.OPENED,
     (State.OPENED, P, Kind.CLAIM_COMMITTED): State.COMMITTED,
-    (State.COMMITTED, V, Kind.CHALLENGE): State.CHALLENGED,
+    (State.COMMITTED, V, Kind.ROUNDS_CHOSEN): State.PLANNED,
+    (State.CHECKED, V, Kind.ROUNDS_CHOSEN): State.PLANNED,
+}
+ANSWERED = {
+    (State.PLANNED, V, Kind.CHALLENGE): State.CHALLENGED,
     (State.CHALLENGED, P, Kind.ANSWERS): State.ANSWERED,
     (State.ANSWERED, V, Kind.RETRAINED): State.CHECKED,
     (State.CHECKED, V, Kind.CHALLENGE): State.CHALLENGED,
-    (State.ANSWERED, V, Kind.CHALLENGE): State.CHALLENGED,
 }
-PROVED = {
-    (State.COMMITTED, V, Kind.OWN_CHALLENGE): State.SELF_CHALLENGED,
+OWN = {
+    (State.PLANNED, V, Kind.OWN_CHALLENGE): State.SELF_CHALLENGED,
     (State.SELF_CHALLENGED, V, Kind.RETRAINED): State.CHECKED,
     (State.CHECKED, V, Kind.OWN_CHALLENGE): State.SELF_CHALLENGED,
 }
-CLOSING = {(state, V, Kind.CLOSING): State.CLOSED for state in (State.COMMITTED, State.ANSWERED, State.CHECKED)}
+UNSEEN = {  # to a prover, who is told of neither choices of rounds nor retrainings
+    (State.COMMITTED, V, Kind.CHALLENGE): State.CHALLENGED,
+    (State.ANSWERED, V, Kind.CHALLENGE): State.CHALLENGED,
+    (State.COMMITTED, V, Kind.CLOSING): State.CLOSED,
+    (State.ANSWERED, V, Kind.CLOSING): State.CLOSED,
+}
+CLOSING = {(state, V, Kind.CLOSING): State.CLOSED for state in (State.PLANNED, State.CHECKED)}
 OVER = (State.CLOSED, State.ABORTED)
 LEAVING = {
     (state, sender, Kind.ABORTED): State.ABORTED for state in State if state not in OVER for sender in Sender
 }  # fmt: skip
-EXPECTED = AUDITED | PROVED | CLOSING | LEAVING
+EXPECTED = OPENED | ANSWERED | OWN | UNSEEN | CLOSING | LEAVING
 EVERY_STEP = list(itertools.product(State, Sender, Kind))
 
 
@@ -111,9 +122,13 @@ def test_no_challenge_before_a_claim_and_no_check_before_answers(said: list[tupl
             assert kinds[i - 1] is Kind.CHALLENGE
         if kind in (Kind.CLOSING, Kind.ABORTED):
             assert i == len(kinds) - 1
+        if kind is Kind.ROUNDS_CHOSEN:  # no rounds before a claim, and none changed under a challenge
+            assert kinds[i - 1] in (Kind.CLAIM_COMMITTED, Kind.RETRAINED)
+        if kind is Kind.OWN_CHALLENGE:
+            assert Kind.ROUNDS_CHOSEN in kinds[:i]
     assert kinds.count(Kind.CLAIM_COMMITTED) <= 1
 
 
-@pytest.mark.parametrize("goal", [Kind.CHALLENGE, Kind.OWN_CHALLENGE, Kind.RETRAINED])
+@pytest.mark.parametrize("goal", [Kind.ROUNDS_CHOSEN, Kind.CHALLENGE, Kind.OWN_CHALLENGE, Kind.RETRAINED])
 def test_the_prover_never_takes_the_verifiers_part(goal: Kind) -> None:
     assert not [key for key in TABLE if key[1] is P and key[2] is goal]

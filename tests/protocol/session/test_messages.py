@@ -14,7 +14,7 @@ from protocol.claim import Figures
 from protocol.commitments import MerkleTree, PublicKey
 from protocol.encoding import Digest, canonical, digest
 from protocol.errors import CommitmentError, MalformedMessage, Reason
-from protocol.sampling import Draw, pairs, subset_digests
+from protocol.game.sampling import Draw, pairs, subset_digests
 from protocol.session.messages import (
     Aborted,
     Answers,
@@ -24,6 +24,7 @@ from protocol.session.messages import (
     Opening,
     Outcome,
     Retrained,
+    RoundsChosen,
     SignedClaim,
     answer_leaves,
 )
@@ -37,7 +38,9 @@ from tests.protocol.session.stage import (
     KEY,
     NONCE,
     OTHER_KEY,
+    OWN_ROUNDS,
     TASK,
+    N,
     claim_of,
     seed_of,
     signed,
@@ -47,6 +50,7 @@ DRAW = Draw(seed=seed_of(FIRST), design=pairs(2))
 OTHER = Digest(b"o" * 32)
 MADE: dict[str, Callable[..., Any]] = {
     "opening": lambda **c: Opening(**{"version": 1, "nonce": NONCE, "task_digest": TASK.digest, **c}),
+    "rounds chosen": lambda **c: RoundsChosen(rounds=replace(OWN_ROUNDS, **c)),
     "challenge": lambda **c: Challenge(**{"round": 0, "draw": DRAW, **c}),
     "answers": lambda **c: Answers(**{
         "round": 0, "outputs": np.zeros((4, 1)), "root": Digest(bytes(32)), "signature": bytes(64), **c,
@@ -90,6 +94,7 @@ CHANGES: dict[str, list[dict[str, Any]]] = {
     "challenge": [
         {"round": 1}, {"draw": replace(DRAW, seed=seed_of(bytes(32)))}, {"draw": replace(DRAW, design=pairs(3))},
     ],
+    "rounds chosen": [{"looks": OWN_ROUNDS.looks[:1]}, {"looks": OWN_ROUNDS.looks[::-1]}, {"n_checks": 1}],
     "answers": [{"round": 1}, {"root": OTHER}, {"signature": b"s" * 64}],
     "retrained": [
         {"round": 1}, {"check_seed": None}, {"check_seed": seed_of(bytes(32))}, {"evaluations": np.arange(1, 3)},
@@ -169,7 +174,7 @@ def test_an_answers_signature_is_over_head_round_and_root() -> None:
 
 
 def test_an_answers_leaf_is_number_subset_seed_and_outputs() -> None:
-    task = replace(task_of(12, n_targets=2), seed_policy=SeedPolicy.PER_SUBSET)
+    task = replace(task_of(N, n_targets=2), seed_policy=SeedPolicy.PER_SUBSET)
     outputs = np.arange(8.0).reshape(4, 2)
     evaluations = np.arange(4)
     subsets, seeds = DRAW.subsets(task, evaluations), DRAW.training_seeds(task, evaluations)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from protocol.game import Measure
 from protocol.task import (
     ConstantColumns,
     Data,
@@ -81,7 +82,7 @@ def task_of(
         ),
         recipe=recipe,
         targets=Targets(kind=kind, rows=rows, average=average, lo=np.full(t, -bound), hi=np.full(t, bound)),
-        p_16=1 << 15,
+        measure=Measure(p_16=1 << 15),
         seed_policy=SeedPolicy.SHARED,
         seed=0,
         numerics=Numerics(tolerance=1e-6),

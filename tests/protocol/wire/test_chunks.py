@@ -168,7 +168,7 @@ def test_nothing_is_served_past_the_end(start: int) -> None:
 
 
 def test_the_last_event_carries_the_commitment() -> None:
-    answers = values.tiny_transcript().entries[3].message
+    answers = values.tiny_transcript().entries[4].message
     event = chunks.answers_committed_to_proto(answers)
     back = chunks.answers_committed_from_proto(event.committed, round_=0, outputs=answers.outputs)
     assert back.digest == answers.digest

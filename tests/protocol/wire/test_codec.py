@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from protocol import task as task_module
 from protocol.certificate import terms as terms_module
 from protocol.errors import MalformedMessage, Reason
+from protocol.game import sampling
 from protocol.session.messages import Opening, Outcome, Sender
 from protocol.wire import codec, record_codec, task_codec
 from protocol.wire.generated import attribution_pb2 as pb
@@ -33,7 +34,8 @@ EVERY_VALUE: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], Any], Calla
     "Retrained": (values.retrainings(), codec.retrained_to_proto, codec.retrained_from_proto),
     "Closing": (values.closings, codec.closing_to_proto, codec.closing_from_proto),
     "Aborted": (values.aborts, codec.aborted_to_proto, codec.aborted_from_proto),
-    "Terms": (values.terms(), record_codec.terms_to_proto, record_codec.terms_from_proto),
+    "Rounds": (values.choices, record_codec.rounds_to_proto, record_codec.rounds_from_proto),
+    "Terms": (values.terms, record_codec.terms_to_proto, record_codec.terms_from_proto),
     "Entry": (values.entries, record_codec.entry_to_proto, record_codec.entry_from_proto),
     "SignedTranscript": (
         values.transcripts(),
@@ -86,7 +88,8 @@ def test_a_digest_survives_the_crossing() -> None:
         (task_module.TargetKind, pb.TargetKind),
         (task_module.SeedPolicy, pb.SeedPolicy),
         (terms_module.Across, pb.Across),
-        (terms_module.Assurance, pb.Assurance),
+        (terms_module.Answers, pb.WhoAnswers),
+        (sampling.Bases, pb.Bases),
         (Sender, pb.Sender),
         (Outcome, pb.Outcome),
         (Reason, pb.Reason),

@@ -60,7 +60,7 @@ def test_a_field_of_a_newer_version_is_refused_in_a_file(data: bytes, read: Call
 
 def test_a_field_of_a_newer_version_is_refused_deep_in_a_file() -> None:
     message = pb.SignedTranscript.FromString(TRANSCRIPT_FILE.removeprefix(files.TRANSCRIPT_HEADER))
-    message.entries[2].challenge.draw.design.MergeFromString(b"\xa0\x06\x01")
+    message.entries[3].challenge.draw.design.MergeFromString(b"\xa0\x06\x01")
     with pytest.raises(MalformedMessage, match=r"fields of attribution_proofs.v1.Design"):
         files.transcript_from_bytes(files.TRANSCRIPT_HEADER + message.SerializeToString())
 

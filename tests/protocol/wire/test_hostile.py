@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from protocol.certificate.registry import METHODS
 from protocol.errors import MalformedMessage
 from protocol.session.messages import Opening
 from protocol.wire import codec, files, record_codec
@@ -43,7 +44,7 @@ DECODERS: dict[str, Callable[[Any], object]] = {
     "ClaimChunk": _claim_chunk,
     "AnswersChunk": _answers_chunk,
     "AnswersCommitted": lambda m: answers_committed_from_proto(
-        m, round_=0, outputs=values.tiny_transcript().entries[3].message.outputs
+        m, round_=0, outputs=values.tiny_transcript().entries[4].message.outputs
     ),
     "Progress": lambda m: progress_from_proto(m, n_answers=8),
 }
@@ -213,24 +214,32 @@ def _entry(index: int) -> pb.Entry:
             lambda m: setattr(m.claim_committed.signed, "signature", b"s"),
             "claim's signature: expected 64 bytes, got 1",
         ),
-        (2, lambda m: setattr(m.challenge.draw, "seed", b"s" * 31), "challenge seed: expected 32 bytes, got 31"),
+        (2, lambda m: m.rounds_chosen.ClearField("looks"), "rounds: looks: expected 1 to 64 designs, got 0"),
         (
             2,
+            lambda m: setattr(m.rounds_chosen.looks[0], "bases", 0),
+            r"design's bases: expected one of \[1, 2, 3\], got 0",
+        ),
+        (2, lambda m: setattr(m.rounds_chosen.looks[0], "keep_16", 65536), "expected keep_16 from 0 to 65535"),
+        (3, lambda m: setattr(m.challenge.draw, "seed", b"s" * 31), "challenge seed: expected 32 bytes, got 31"),
+        (
+            3,
             lambda m: setattr(m.challenge.draw.design, "n_families", 2**32 - 1),
             "expected at most 50000000 evaluations",
         ),
-        (2, lambda m: setattr(m.challenge, "round", 64), "expected a round from 0 to 63, got 64"),
-        (3, lambda m: setattr(m.answers.outputs, "values", b"\xff" * 128), "answers: expected finite numbers, got NaN"),
-        (3, lambda m: setattr(m.answers.outputs, "n_rows", 7), "answers: expected 7 x 2 numbers .* 112 bytes, got 128"),
-        (3, lambda m: m.answers.ClearField("outputs"), "answers: expected outputs, got none"),
-        (3, lambda m: setattr(m.answers, "root", b""), "answers' Merkle root: expected 32 bytes, got 0"),
-        (4, lambda m: m.retrained.evaluations.reverse(), "retrained: expected evaluations in ascending order"),
-        (4, lambda m: m.retrained.evaluations.append(8), "retrained: expected 4 rows of outputs, got 3"),
-        (4, lambda m: setattr(m.retrained, "check_seed", b""), "retrained's check seed: expected 32 bytes, got 0"),
-        (5, lambda m: setattr(m.closing, "outcome", 0), "closing's outcome: expected one of"),
-        (5, lambda m: setattr(m.closing, "reason", "\x9b2J"), "closing's reason: expected text without control"),
-        (5, lambda m: setattr(m, "sender", 3), "entry's sender: expected one of"),
-        (5, lambda m: m.ClearField("message"), "transcript entry: expected a message, got none"),
+        (3, lambda m: setattr(m.challenge.draw.design, "bases", 4), "design's bases: expected one of .*, got 4"),
+        (3, lambda m: setattr(m.challenge, "round", 64), "expected a round from 0 to 63, got 64"),
+        (4, lambda m: setattr(m.answers.outputs, "values", b"\xff" * 128), "answers: expected finite numbers, got NaN"),
+        (4, lambda m: setattr(m.answers.outputs, "n_rows", 7), "answers: expected 7 x 2 numbers .* 112 bytes, got 128"),
+        (4, lambda m: m.answers.ClearField("outputs"), "answers: expected outputs, got none"),
+        (4, lambda m: setattr(m.answers, "root", b""), "answers' Merkle root: expected 32 bytes, got 0"),
+        (5, lambda m: m.retrained.evaluations.reverse(), "retrained: expected evaluations in ascending order"),
+        (5, lambda m: m.retrained.evaluations.append(8), "retrained: expected 4 rows of outputs, got 3"),
+        (5, lambda m: setattr(m.retrained, "check_seed", b""), "retrained's check seed: expected 32 bytes, got 0"),
+        (6, lambda m: setattr(m.closing, "outcome", 0), "closing's outcome: expected one of"),
+        (6, lambda m: setattr(m.closing, "reason", "\x9b2J"), "closing's reason: expected text without control"),
+        (6, lambda m: setattr(m, "sender", 3), "entry's sender: expected one of"),
+        (6, lambda m: m.ClearField("message"), "transcript entry: expected a message, got none"),
     ],
 )
 def test_a_bad_message_from_a_peer_is_malformed(index: int, change: Callable[[pb.Entry], object], says: str) -> None:
@@ -242,16 +251,113 @@ def test_a_bad_message_from_a_peer_is_malformed(index: int, change: Callable[[pb
 
 def test_more_entries_than_a_session_can_have_are_refused() -> None:
     message = record_codec.signed_transcript_to_proto(values.tiny_transcript())
-    message.entries.extend([message.entries[0]] * 251)
+    message.entries.extend([message.entries[0]] * 250)
     with pytest.raises(MalformedMessage, match="expected at most 256 entries, got 257"):
         record_codec.signed_transcript_from_proto(message)
 
 
-def test_more_looks_than_rounds_are_refused() -> None:
+def test_more_looks_than_rounds_are_refused_before_any_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     message = record_codec.signed_transcript_to_proto(values.tiny_transcript())
-    message.terms.looks.extend([message.terms.looks[0]] * 64)
+    looks = message.entries[2].rounds_chosen.looks
+    looks.extend([looks[0]] * 64)
+    made: list[pb.Design] = []
+    monkeypatch.setattr(codec, "design_from_proto", made.append)
     with pytest.raises(MalformedMessage, match="expected at most 64 looks, got 65"):
         record_codec.signed_transcript_from_proto(message)
+    assert made == []
+
+
+def _terms(change: Callable[[pb.Terms], object]) -> pb.Terms:
+    message = record_codec.terms_to_proto(values.tiny_transcript().terms)
+    change(message)
+    return message
+
+
+OTHER_METHODS = [
+    "", "moment", "Moments", "MOMENTS", " moments", "moments ", "moments\0", "moments\n", "\x1b[2J", "families",
+    "proved", "x" * 1_000_000, "mo\N{CYRILLIC SMALL LETTER ES}ents", "../moments", "0",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", OTHER_METHODS, ids=lambda method: repr(method[:12]))
+def test_a_certificate_that_there_is_not_is_malformed_and_never_shown(method: str) -> None:
+    with pytest.raises(MalformedMessage, match="terms: expected a certificate of moments, ") as caught:
+        record_codec.terms_from_proto(_terms(lambda m: setattr(m, "method", method)))
+    assert len(str(caught.value)) < 200
+    assert str(caught.value).isprintable()
+
+
+def test_every_certificate_there_is_crosses_the_wire() -> None:
+    for name in METHODS:
+        assert record_codec.terms_from_proto(_terms(lambda m, name=name: setattr(m, "method", name))).method == name
+
+
+@pytest.mark.parametrize("kurtosis", [math.nan, math.inf, -math.inf, -1.0, 0.0, 0.999999, 1.000001e6, 1e300, 5e-324])
+def test_a_kurtosis_that_no_law_has_is_malformed(kurtosis: float) -> None:
+    """A law's E Y^2 is at least (E Y)^2, and no challenge could be large enough for more than a million."""
+    with pytest.raises(MalformedMessage, match=r"terms: kurtosis: expected a bound from 1 to 1e\+06"):
+        record_codec.terms_from_proto(_terms(lambda m: setattr(m, "kurtosis", kurtosis)))
+
+
+def test_no_kurtosis_is_not_a_kurtosis_of_nought() -> None:
+    assert record_codec.terms_from_proto(_terms(lambda m: m.ClearField("kurtosis"))).kurtosis is None
+    for kurtosis in (1.0, 3.0, 1e6):
+        assert (
+            record_codec.terms_from_proto(_terms(lambda m, k=kurtosis: setattr(m, "kurtosis", k))).kurtosis == kurtosis
+        )
+
+
+NO_SHARES = (0.0, 1.0, -0.1, math.nan, math.inf)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        *(("epsilon", value, "epsilon: expected a relative gap above 0") for value in NO_SHARES),
+        *(("delta", value, "delta: expected a probability strictly") for value in NO_SHARES),
+        ("across", 0, r"terms' across: expected one of \[1, 2, 3\], got 0"),
+        ("across", 4, r"terms' across: expected one of \[1, 2, 3\], got 4"),
+        ("answers", 0, r"terms' answers: expected one of \[1, 2\], got 0"),
+        ("answers", 3, r"terms' answers: expected one of \[1, 2\], got 3"),
+    ],
+)  # fmt: skip
+def test_terms_that_nobody_asks_for_are_malformed(field: str, value: Any, says: str) -> None:
+    with pytest.raises(MalformedMessage, match=says):
+        record_codec.terms_from_proto(_terms(lambda m: setattr(m, field, value)))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"n_families": 0}, "at least one family of one sibling"),
+        ({"n_siblings": 0}, "at least one family of one sibling"),
+        ({"n_families": 2**32 - 1, "n_siblings": 2**32 - 1}, "at most 50000000 evaluations"),
+        ({"keep_16": 2**32 - 1}, "keep_16 from 0 to 65535"),
+        ({"bases": pb.BASES_TILTED, "complements": False}, "complements where bases are tilted"),
+        ({"bases": pb.BASES_ALL}, "neither complements nor a correlation"),
+        ({"bases": pb.BASES_ALL, "complements": False}, "neither complements nor a correlation"),
+    ],
+)
+def test_rounds_of_a_design_that_there_is_not_are_malformed(change: dict[str, Any], says: str) -> None:
+    message = _entry(2).rounds_chosen
+    for name, value in change.items():
+        setattr(message.looks[0], name, value)
+    with pytest.raises(MalformedMessage, match=f"^rounds: design: .*{says}|^design: .*{says}"):
+        record_codec.rounds_from_proto(message)
+
+
+def test_a_huge_number_of_checks_decodes_and_is_the_sessions_to_refuse() -> None:
+    message = _entry(2).rounds_chosen
+    message.n_checks = 2**32 - 1
+    assert record_codec.rounds_from_proto(message).n_checks == 2**32 - 1
+
+
+def test_a_transcript_on_terms_that_nobody_asks_for_is_malformed() -> None:
+    for field, value in (("method", "families"), ("kurtosis", math.nan), ("across", 0)):
+        message = record_codec.signed_transcript_to_proto(values.tiny_transcript())
+        setattr(message.terms, field, value)
+        with pytest.raises(MalformedMessage):
+            record_codec.signed_transcript_from_proto(message)
 
 
 def test_fields_of_a_newer_version_are_passed_over_on_the_wire() -> None:

@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 import ast
+import enum
+import importlib
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pytest
 
+from protocol.certificate.crossfit import bound as crossfit
+from protocol.certificate.exhaustive import exact
+from protocol.certificate.gaussian import families as gaussian
+from protocol.certificate.gaussian import looks as gaussian_looks
+from protocol.certificate.gaussian import method as gaussian_method
+from protocol.certificate.moments import few_units
+from protocol.certificate.moments import plan as moments
+from protocol.certificate.registry import METHODS
+from protocol.certificate.terms import MAX_KURTOSIS, MAX_LOOKS, Across
+from protocol.certificate.terms import Answers as WhoAnswers
 from protocol.claim import MAX_MAGNITUDE
 from protocol.errors import Reason
+from protocol.game import HALF, SeedPolicy, Statement
+from protocol.game.sampling import MAX_EVALUATIONS, Bases
+from protocol.game.tilting import LAMBDAS, UNIFORM_16
 from protocol.recipes.estimator import MAX_CHARACTERS, MAX_DEPTH
 from protocol.recipes.network import MAX_LAYERS, MAX_WIDTH
 from protocol.recipes.scikit import _VERSION
 from protocol.session.machine import TABLE, Kind, State
-from protocol.session.messages import Sender
+from protocol.session.messages import Message, Outcome, Sender
+from protocol.task import ConstantColumns, Scaling, TargetKind, UnitKind
 from protocol.training.descent.networks import MAX_WEIGHTS
 from protocol.wire import errors, files, limits
 from protocol.wire.generated import attribution_pb2 as pb
@@ -80,9 +100,8 @@ def test_the_state_table_is_the_machines() -> None:
     }
     over = (State.CLOSED, State.ABORTED)
     aborts = {(state, sender, Kind.ABORTED): State.ABORTED for state in State if state not in over for sender in Sender}
-    assert "From every state but closed and aborted, aborted from either party leads to aborted." in " ".join(
-        SPEC.split()
-    )
+    said = "Aborted from either party is taken in every state but closed and aborted, and leads to aborted."
+    assert said in " ".join(SPEC.split())
     assert written | aborts == TABLE
 
 
@@ -90,9 +109,100 @@ def test_the_state_table_is_the_machines() -> None:
 def test_the_numbered_checks_are_those_of_the_sessions(role: str) -> None:
     letter = role[0].upper()
     source = (ROOT / "protocol" / "session" / f"{role}.py").read_text(encoding="utf-8")
-    in_code = re.findall(rf"# ({letter}\d+)\b", source)
-    in_spec = [cells[0] for cells in rows(section(8)) if cells[0].startswith(letter)]
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    comments = [token.string for token in tokens if token.type == tokenize.COMMENT]
+    in_code = [name for comment in comments for name in re.findall(rf"\b({letter}\d+)\b", comment)]
+    in_spec = [cells[0] for cells in rows(section(8)) if re.fullmatch(rf"{letter}\d+", cells[0])]
     assert in_code == in_spec == [f"{letter}{number + 1}" for number in range(len(in_spec))]
+
+
+ENUMS: dict[str, type[enum.Enum]] = {
+    "constant columns": ConstantColumns, "scaling": Scaling, "unit kind": UnitKind, "target kind": TargetKind,
+    "seed policy": SeedPolicy, "sender": Sender, "outcome": Outcome, "reason": Reason, "bases": Bases, "across": Across,
+    "answers": WhoAnswers,
+}  # fmt: skip
+
+
+def texts_of_enums() -> dict[str, list[str]]:
+    table = section(5).partition("| enum | texts |")[2].partition("\n\n")[0]
+    return {cells[0]: re.findall(r"`([^`]+)`", cells[1]) for cells in rows(table)}
+
+
+def test_the_texts_of_enums_are_the_codes() -> None:
+    written = texts_of_enums()
+    for name, kind in ENUMS.items():
+        assert sorted(written[name]) == sorted(member.value for member in kind), name
+    assert sorted(written["method"]) == sorted(METHODS)
+
+
+def test_the_types_that_the_chains_name_are_the_messages() -> None:
+    (said,) = re.findall(r"The type is one of (.*?)\. Three are private", " ".join(section(7).split()))
+    assert re.findall(r"`(\w+)`", said) == [kind.__name__ for kind in get_args(Message)]
+
+
+def methods_table() -> dict[tuple[str, str], str]:
+    """What section 8 says of the rounds of each method and of each way of answering, in one row or several."""
+    said: dict[tuple[str, str], str] = {}
+    for cells in rows(section(8)):
+        if (name := cells[0].strip("`")) in METHODS:
+            said[name, cells[1]] = f"{said.get((name, cells[1]), '')} {cells[2]}"
+    return said
+
+
+def test_the_rounds_of_every_method_are_described_for_everyone_who_may_answer() -> None:
+    assert set(methods_table()) == {(name, who.value) for name, method in METHODS.items() for who in method.answers}
+
+
+def test_the_least_that_methods_take_is_the_codes() -> None:
+    written = methods_table()
+    own = written["moments", "own"]
+    assert f"at least {moments.FLOOR} families in the first" in own
+    assert f"N at most {few_units.MAX_UNITS}, " in own
+    assert f"1 to {few_units.MAX_GROUPS} groups of pairs" in own
+    assert f"at least 2 in each and {few_units.FEWEST_PAIRS} in all" in own
+    assert f"at least {crossfit.MIN_PAIRS} independent subsets" in written["crossfit", "own"]
+    assert f"N at most {exact.MAX_UNITS};" in written["exhaustive", "own"]
+    look = written["gaussian", "own"]
+    assert f"at least {gaussian.MIN_FAMILIES} families in the first" in look
+    assert f"one look of at least {gaussian_method.MIN_PAIRS} pairs" in look
+    assert "p from {} to {}".format(*gaussian_method.P_RANGE) in look
+    assert pytest.approx(1 + 1 / 20) == gaussian_looks.MIN_GROWTH
+    assert "at least a twentieth of the families before it" in look
+
+
+def test_the_pilot_is_the_codes() -> None:
+    said = " ".join(section(8).split())
+    for policy, kind in (("Under a shared", (1, 0)), ("Where each subset has a seed of its own it", (2, 65535))):
+        game = Statement(
+            name="any", n_units=2, lo=np.zeros(1), hi=np.ones(1), measure=HALF,
+            seed_policy=SeedPolicy.SHARED if "shared" in policy else SeedPolicy.PER_SUBSET,
+        )  # fmt: skip
+        pilot = moments.pilot_design(game)
+        assert (pilot.n_siblings, pilot.keep_16) == kind
+        assert f"The pilot has {pilot.n_families} families with drawn bases, and complements at p = 1/2." in said
+        assert re.search(rf"{policy} [^.]*n_siblings = {kind[0]} and keep_16 = {kind[1]}", said)
+
+
+def test_tilted_bases_are_described_as_they_are_drawn() -> None:
+    """The numbers in the text; that the text gives the same thresholds is shown by the second implementation."""
+    said = " ".join(section(4).split())
+    assert f"If k < {UNIFORM_16}, the base is drawn uniformly" in said
+    assert LAMBDAS == (1.0, 2.0)
+    assert "let lambda be 1 when l < 32768 and else 2" in said
+    assert "q_i = u_i / U * 2^19" in said
+
+
+@pytest.mark.parametrize("name", ["UNIFORM_16", "LAMBDAS"])
+def test_the_second_implementation_has_the_same_constants(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "proto"))
+    assert getattr(importlib.import_module("reference"), name) == {"UNIFORM_16": UNIFORM_16, "LAMBDAS": LAMBDAS}[name]
+
+
+def test_the_limits_of_values_are_the_codes() -> None:
+    said = " ".join(section(5).split())
+    assert f"and m of at most {MAX_EVALUATIONS:,}" in said
+    assert f"1 to {MAX_LOOKS} of them" in said
+    assert f"kurtosis is from 1 to {MAX_KURTOSIS:,.0f}, or none" in said
 
 
 def test_the_limits_are_those_of_the_code() -> None:

@@ -1,4 +1,4 @@
-"""Domain values for the tests of the wire: hypothesis strategies, and one tiny audited session."""
+"""Domain values for the tests of the wire: hypothesis strategies, and one tiny delegated session."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from protocol.certificate.terms import Across, Assurance, Terms
+from protocol.certificate.registry import METHODS
+from protocol.certificate.terms import LEAST, MAX_KURTOSIS, Across, Rounds, Terms
+from protocol.certificate.terms import Answers as WhoAnswers
 from protocol.claim import MAX_MAGNITUDE, Claim, Figures
 from protocol.commitments import MerkleTree, SigningKey
 from protocol.encoding import Digest, Seed
 from protocol.errors import Reason
+from protocol.game import HALF_16, Measure
+from protocol.game.game import LARGEST
+from protocol.game.sampling import Bases, Design, Draw, choose
 from protocol.recipes import (
     Factory,
     Kernel,
@@ -29,7 +34,6 @@ from protocol.recipes import (
     Sgd,
     Sklearn,
 )
-from protocol.sampling import Design, Draw, choose
 from protocol.session.messages import (
     Aborted,
     Answers,
@@ -39,13 +43,13 @@ from protocol.session.messages import (
     Opening,
     Outcome,
     Retrained,
+    RoundsChosen,
     Sender,
     SignedClaim,
     answer_leaves,
 )
 from protocol.session.transcript import Entry, SignedTranscript, Transcript, sign_transcript
 from protocol.task import (
-    HALF_16,
     ConstantColumns,
     Data,
     Numerics,
@@ -66,11 +70,11 @@ digests = seeds.map(Digest)
 public_keys = seeds.map(lambda raw: SigningKey(raw).public)
 signatures = st.binary(min_size=64, max_size=64)
 finite = st.floats(allow_nan=False, allow_infinity=False)
-positive = st.floats(min_value=1e-300, max_value=1e300)
+positive = st.floats(min_value=1e-300, max_value=LARGEST)
 scores = st.floats(min_value=-MAX_MAGNITUDE, max_value=MAX_MAGNITUDE)
 seed_integers = st.integers(0, 2**63 - 1)
 texts = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=40)
-rounds = st.integers(0, 63)
+round_numbers = st.integers(0, 63)
 
 
 def matrices(n_rows: int, n_columns: int, elements: st.SearchStrategy[float] = finite) -> st.SearchStrategy[np.ndarray]:
@@ -133,7 +137,7 @@ def sgds(draw: Any, losses: list[Loss]) -> Sgd:
         beta1=draw(below_one) if adamw else 0.0,
         beta2=draw(below_one) if adamw else 0.0,
         epsilon=draw(positive) if adamw else 0.0,
-        weight_decay=draw(st.floats(min_value=0, max_value=1e300)),
+        weight_decay=draw(st.floats(min_value=0, max_value=LARGEST)),
         schedule=draw(st.sampled_from(Schedule)),
         warmup_steps=draw(st.integers(0, 2**32 - 1)),
         epochs=draw(st.integers(1, 1_000_000)),
@@ -165,7 +169,7 @@ def tasks(draw: Any) -> Task:
     n_train = min(n_train, 10_000_000)
     rows = draw(st.lists(st.integers(0, n_test - 1), min_size=1, max_size=4, unique=True))
     average = draw(st.booleans())
-    lo = draw(matrices(1, 1 if average else len(rows)).map(lambda m: m[0]))
+    lo = np.clip(draw(matrices(1, 1 if average else len(rows)).map(lambda m: m[0])), -9e49, 9e49)
     policy = draw(st.sampled_from(SeedPolicy))
     return Task(
         data=Data(
@@ -186,25 +190,31 @@ def tasks(draw: Any) -> Task:
             kind=draw(st.sampled_from(kinds)),
             rows=tuple(rows),
             average=average,
-            lo=np.minimum(lo, 1e300),
-            hi=np.nextafter(np.minimum(lo, 1e300), math.inf),
+            lo=lo,
+            hi=np.maximum(np.nextafter(lo, math.inf), lo + 2 / LARGEST),
         ),
-        p_16=draw(st.one_of(st.just(HALF_16), st.integers(1, 65535))),
+        measure=Measure(p_16=draw(st.one_of(st.just(HALF_16), st.integers(1, 65535)))),
         seed_policy=policy,
         seed=draw(seed_integers) if policy is SeedPolicy.SHARED else 0,
-        numerics=Numerics(tolerance=draw(st.floats(min_value=0, max_value=1e300))),
+        numerics=Numerics(tolerance=draw(st.floats(min_value=0, max_value=LARGEST))),
     )
 
 
-designs = st.builds(
-    Design,
-    n_families=st.integers(1, 1000),
-    n_siblings=st.integers(1, 1000),
-    keep_16=st.integers(0, 65535),
-    complements=st.booleans(),
-)
+@st.composite
+def design_values(draw: Any) -> Design:
+    bases = draw(st.sampled_from(Bases))
+    return Design(
+        n_families=draw(st.integers(1, 1000)),
+        n_siblings=draw(st.integers(1, 1000)),
+        keep_16=0 if bases is Bases.ALL else draw(st.integers(0, 65535)),
+        complements=bases is Bases.TILTED or (bases is Bases.DRAWN and draw(st.booleans())),
+        bases=bases,
+    )
+
+
+designs = design_values()
 draws = st.builds(Draw, seed=seeds.map(Seed), design=designs)
-challenges = st.builds(Challenge, round=rounds, draw=draws)
+challenges = st.builds(Challenge, round=round_numbers, draw=draws)
 openings = st.builds(Opening, version=st.just(1), nonce=st.binary(min_size=16, max_size=16), task_digest=digests)
 closings = st.builds(Closing, outcome=st.sampled_from(Outcome), reason=texts)
 aborts = st.builds(Aborted, reason=st.sampled_from(Reason), text=texts)
@@ -238,14 +248,14 @@ def claims(draw: Any) -> Claim:
 @st.composite
 def answers(draw: Any) -> Answers:
     outputs = draw(matrices(draw(st.integers(1, 4)), draw(st.integers(1, 3))))
-    return Answers(round=draw(rounds), outputs=outputs, root=draw(digests), signature=draw(signatures))
+    return Answers(round=draw(round_numbers), outputs=outputs, root=draw(digests), signature=draw(signatures))
 
 
 @st.composite
 def retrainings(draw: Any) -> Retrained:
     evaluations = sorted(draw(st.sets(st.integers(0, 2**32 - 1), min_size=1, max_size=4)))
     return Retrained(
-        round=draw(rounds),
+        round=draw(round_numbers),
         check_seed=draw(st.none() | seeds.map(Seed)),
         evaluations=np.array(evaluations, dtype=np.int64),
         outputs=draw(matrices(len(evaluations), draw(st.integers(1, 3)))),
@@ -253,31 +263,31 @@ def retrainings(draw: Any) -> Retrained:
 
 
 committed = st.builds(ClaimCommitted, signed=signed_claims, claim=claims())
-messages = st.one_of(openings, committed, challenges, answers(), retrainings(), closings, aborts)
+choices = st.builds(
+    Rounds, looks=st.lists(designs, min_size=1, max_size=3).map(tuple), n_checks=st.integers(0, 2**32 - 1)
+)
+chosen = st.builds(RoundsChosen, rounds=choices)
+messages = st.one_of(openings, committed, chosen, challenges, answers(), retrainings(), closings, aborts)
 entries = st.builds(Entry, sender=st.sampled_from(Sender), message=messages, private=st.booleans())
 
 
-@st.composite
-def terms(draw: Any) -> Terms:
-    first = draw(designs)
-    looks = [first] * draw(st.integers(1, 3))
-    assurance = draw(st.sampled_from(Assurance))
-    n_checks = 0 if assurance is Assurance.PROVED else draw(st.integers(1, first.n_evaluations))
-    return Terms(
-        epsilon=draw(st.floats(0, 1, exclude_min=True, exclude_max=True)),
-        delta=draw(st.floats(0, 1, exclude_min=True, exclude_max=True)),
-        across=draw(st.sampled_from(Across)),
-        assurance=assurance,
-        looks=tuple(looks),
-        n_checks=n_checks,
-    )
+shares = st.floats(LEAST, 1, exclude_max=True)
+terms = st.builds(
+    Terms,
+    epsilon=shares,
+    delta=shares,
+    across=st.sampled_from(Across),
+    answers=st.sampled_from(WhoAnswers),
+    method=st.sampled_from(list(METHODS)),
+    kurtosis=st.none() | st.floats(1, MAX_KURTOSIS),
+)
 
 
 @st.composite
 def transcripts(draw: Any) -> SignedTranscript:
     return SignedTranscript(
         task=draw(tasks()),
-        terms=draw(terms()),
+        terms=draw(terms),
         entries=tuple(draw(st.lists(entries, max_size=3))),
         public_key=draw(public_keys),
         signature=draw(signatures),
@@ -307,7 +317,7 @@ def tiny_task(*, n_targets: int = 2, n_units: int = 5) -> Task:
             lo=np.full(n_targets, -10.0),
             hi=np.full(n_targets, 10.0),
         ),
-        p_16=HALF_16,
+        measure=Measure(p_16=HALF_16),
         seed_policy=SeedPolicy.SHARED,
         seed=7,
         numerics=Numerics(tolerance=1e-9),
@@ -332,22 +342,28 @@ def tiny_claim(task: Task) -> ClaimCommitted:
 
 
 def tiny_transcript() -> SignedTranscript:
-    """Return one audited session about :func:`tiny_task`, every commitment in order, the outputs made up."""
+    """Return one delegated session about :func:`tiny_task`, every commitment in order, the outputs made up.
+
+    0 Opening, 1 ClaimCommitted, 2 RoundsChosen, 3 Challenge, 4 Answers, 5 Retrained, 6 Closing. It is well formed, and
+    no session: no method has these rounds.
+    """
     task, design = tiny_task(), Design(n_families=2, n_siblings=2, keep_16=40000, complements=True)
-    looks = Terms(
-        epsilon=0.05, delta=0.05, across=Across.MEAN, assurance=Assurance.AUDITED, looks=(design,), n_checks=3
+    asked = Terms(
+        epsilon=0.05, delta=0.05, across=Across.MEAN, answers=WhoAnswers.DELEGATED, method="moments", kurtosis=9.0
     )
+    rounds = Rounds(looks=(design,), n_checks=3)
     record, challenge = Transcript(task.digest), Challenge(round=0, draw=Draw(seed=Seed(b"c" * 32), design=design))
     record.append(Entry(Sender.VERIFIER, Opening(version=1, nonce=b"n" * 16, task_digest=task.digest)))
     record.append(Entry(Sender.PROVER, tiny_claim(task)))
+    record.append(Entry(Sender.VERIFIER, RoundsChosen(rounds=rounds), private=True))
     record.append(Entry(Sender.VERIFIER, challenge))
     outputs = np.sin(np.arange(design.n_evaluations * task.n_targets)).reshape(-1, task.n_targets)
     root = MerkleTree(answer_leaves(task, challenge.draw, outputs)).root
     signature = PROVER_KEY.sign(Answers.digest_of(record.spoken, 0, root))
     record.append(Entry(Sender.PROVER, Answers(round=0, outputs=outputs, root=root, signature=signature)))
     check_seed = Seed(b"s" * 32)
-    chosen = choose(check_seed, design.n_evaluations, looks.n_checks)
+    chosen = choose(check_seed, design.n_evaluations, rounds.n_checks)
     checked = Retrained(round=0, check_seed=check_seed, evaluations=chosen, outputs=outputs[chosen])
     record.append(Entry(Sender.VERIFIER, checked, private=True))
     record.append(Entry(Sender.VERIFIER, Closing(outcome=Outcome.INCONCLUSIVE, reason="made up")))
-    return sign_transcript(task, looks, record, VERIFIER_KEY)
+    return sign_transcript(task, asked, record, VERIFIER_KEY)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from protocol.errors import DataError
-from protocol.sampling import permutation, seed_from_integer
+from protocol.game.sampling import permutation, seed_from_integer
 from protocol.task import ConstantColumns, Ridge, Scaling, TargetKind, Task, UnitKind
 from protocol.training import Dataset, Table, load, read_table, split
 from tests.protocol.training import tasks

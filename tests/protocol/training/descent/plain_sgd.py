@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from protocol.game.sampling import augmentations, initial_weights, row_order
 from protocol.recipes import Loss, Optimiser, Schedule, Sgd
-from protocol.sampling import augmentations, initial_weights, row_order
 from protocol.task import Task
 from protocol.training import Dataset
 from protocol.training.descent.networks import network

@@ -13,9 +13,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from protocol.errors import TaskFileError
+from protocol.game.sampling import initial_weights, row_order
 from protocol.numerics import Exact, momentum_of, proof, rate_of
 from protocol.recipes import Factory, Loss, Optimiser, Precision, Schedule, Sgd
-from protocol.sampling import initial_weights, row_order
 from protocol.task import Scaling, TargetKind, Task
 from protocol.training import Dataset, Trainer
 from protocol.training.descent.sgd import location_and_scale

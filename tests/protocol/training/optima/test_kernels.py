@@ -13,8 +13,8 @@ import torch
 
 from protocol.encoding import digest
 from protocol.errors import ArgumentError, TaskFileError, TrainingError
+from protocol.game.sampling import initial_weights
 from protocol.recipes import Factory, Kernel, KernelKind, Network
-from protocol.sampling import initial_weights
 from protocol.task import Task, UnitKind
 from protocol.training import Dataset, Trainer, split
 from protocol.training.descent import networks

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from protocol import harmonic
+from protocol.game import harmonic
 
 N = 4
 BIASES = [0.5, 0.3, 1 / 65536, 65535 / 65536]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from dataclasses import FrozenInstanceError, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,29 +17,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from protocol.encoding import Seed, canonical
-from protocol.errors import MalformedMessage
-from protocol.sampling import (
+from protocol.encoding import Seed, canonical, digest
+from protocol.errors import InternalError, MalformedMessage
+from protocol.game import Game, Measure, SeedPolicy, Statement
+from protocol.game.known import Parity, statement_of
+from protocol.game.sampling import (
     MAX_EVALUATIONS,
+    Bases,
     Design,
     Draw,
     choose,
+    every_subset,
     families,
     pairs,
     permutation,
     seed_from_integer,
     subset_digests,
 )
-from protocol.task import SeedPolicy, Task
+from protocol.game.tilting import UNIFORM_16, Tilts
 from tests.games import task_of
 
 SEED = Seed(bytes(range(32)))
 FALSE_ALARM = 1e-6
 
 
-def drawn(task: Task, design: Design, seed: Seed = SEED) -> np.ndarray:
+def drawn(task: Game, design: Design, seed: Seed = SEED, along: Tilts | None = None) -> np.ndarray:
     """Every subset of a draw, shape (B, s, sides, N)."""
-    subsets = Draw(seed=seed, design=design).subsets(task, np.arange(design.n_evaluations))
+    subsets = Draw(seed=seed, design=design, along=along).subsets(task, np.arange(design.n_evaluations))
     return subsets.reshape(design.n_families, design.n_siblings, design.n_sides, task.n_units)
 
 
@@ -63,18 +68,32 @@ class NaiveStream:
         return list(struct.unpack(f"<{n}H", self.read(index, 2 * n)))
 
 
-def naive_subset(draw: Draw, task: Task, evaluation: int) -> list[bool]:
-    """One subset, unit by unit, from the sentences in protocol/sampling.py."""
+def naive_subset(draw: Draw, task: Game, evaluation: int) -> list[bool]:
+    """One subset, unit by unit, from the sentences in proto/SPEC.md, section 4."""
     design, n = draw.design, task.n_units
     side = evaluation % 2 if design.complements else 0
     member = evaluation // 2 if design.complements else evaluation
-    base = NaiveStream(draw.seed, "base").draws(member // design.n_siblings, n)
+    family = member // design.n_siblings
+    if design.bases is Bases.ALL:
+        return [bool(family >> i & 1) for i in range(n)]
+    base = NaiveStream(draw.seed, "base").draws(family, n)
+    below = [task.measure.p_16] * n if design.bases is Bases.DRAWN else naive_thresholds(draw, task, family)
     own = NaiveStream(draw.seed, "sibling").draws(member, 2 * n)
     out = []
     for i in range(n):
-        chosen = base[i] if own[i] < design.keep_16 else own[n + i]
-        out.append((chosen < task.p_16) != bool(side))
+        inside = base[i] < below[i] if own[i] < design.keep_16 else own[n + i] < task.measure.p_16
+        out.append(inside != bool(side))
     return out
+
+
+def naive_thresholds(draw: Draw, task: Game, family: int) -> list[int]:
+    """What a tilted base's draws must be below: the choice from the stream, the thresholds from the claim."""
+    assert draw.along is not None
+    kind, which, _, _, word = struct.unpack("<4HQ", NaiveStream(draw.seed, "tilt").read(family, 16))
+    if kind < UNIFORM_16:
+        return [task.measure.p_16] * task.n_units
+    target = int((word >> 11) / 2**53 * draw.along.n_targets)
+    return draw.along.thresholds(np.array([target]))[0, which // 32768].tolist()
 
 
 def test_these_subsets_never_change() -> None:
@@ -97,7 +116,7 @@ def test_these_seeds_choices_and_digests_never_change() -> None:
     assert draw.training_seeds(own_seeds, np.arange(3)).tolist() == [
         4261782792061162875, 3225919369971969685, 1098233368539867990,
     ]  # fmt: skip
-    assert draw.digest.hex() == "73d39d833f639f4b40e678851f872b1688a3b74030288aac97c42ff820eb1a17"
+    assert draw.digest.hex() == "02afe12a8fbbe78cf7c5e064c84a8e617ddada39e88930eed535a444c4bcfc7b"
     assert choose(SEED, 20, 5).tolist() == [5, 7, 13, 15, 17]
     assert permutation(SEED, 10).tolist() == [7, 5, 1, 3, 0, 4, 8, 6, 2, 9]
     assert (
@@ -112,15 +131,21 @@ def test_these_seeds_choices_and_digests_never_change() -> None:
     p_16=st.sampled_from([1, 2, 9000, 32767, 32768, 32769, 65534, 65535]),
     keep_16=st.sampled_from([0, 1, 30000, 65535]),
     n_siblings=st.integers(1, 3),
+    tilted=st.booleans(),
     data=st.data(),
 )
 def test_every_subset_is_the_one_that_a_second_derivation_gives(
-    seed: bytes, n_units: int, p_16: int, keep_16: int, n_siblings: int, data: st.DataObject
+    seed: bytes, n_units: int, p_16: int, keep_16: int, n_siblings: int, tilted: bool, data: st.DataObject
 ) -> None:
-    task = replace(task_of(n_units), p_16=p_16, seed_policy=SeedPolicy.PER_SUBSET)
-    design = Design(n_families=3, n_siblings=n_siblings, keep_16=keep_16, complements=task.has_complements)
+    p_16 = 32768 if tilted else p_16
+    task = replace(task_of(n_units), measure=Measure(p_16=p_16), seed_policy=SeedPolicy.PER_SUBSET)
+    design = Design(
+        n_families=9, n_siblings=n_siblings, keep_16=keep_16, complements=task.measure.has_complements,
+        bases=Bases.TILTED if tilted else Bases.DRAWN,
+    )  # fmt: skip
     design.check_fits(task)
-    draw = Draw(seed=Seed(seed), design=design)
+    scores = np.random.default_rng(n_units).standard_normal((3, n_units))
+    draw = Draw(seed=Seed(seed), design=design, along=Tilts(scores) if tilted else None)
     number = st.integers(0, design.n_evaluations - 1)
     wanted = np.array(data.draw(st.lists(number, max_size=6)), dtype=np.int64)  # any order, repeats too
     assert draw.subsets(task, wanted).tolist() == [naive_subset(draw, task, e) for e in wanted.tolist()]
@@ -128,6 +153,105 @@ def test_every_subset_is_the_one_that_a_second_derivation_gives(
     assert draw.training_seeds(task, wanted).tolist() == [
         int.from_bytes(stream.read(e, 8), "little") // 2 for e in wanted.tolist()
     ]
+
+
+# Every subset once.
+
+
+def everything(n_units: int, *, copies: int = 1) -> Design:
+    return Design(n_families=1 << n_units, n_siblings=copies, keep_16=0, complements=False, bases=Bases.ALL)
+
+
+def small(n_units: int) -> Statement:
+    return statement_of(Parity(n_units=n_units, degree=1))
+
+
+@pytest.mark.parametrize("n_units", [1, 2, 5, 10])
+@pytest.mark.parametrize("copies", [1, 3])
+def test_every_subset_comes_once_in_the_order_of_its_number_each_copy_in_turn(n_units: int, copies: int) -> None:
+    game, design = small(n_units), everything(n_units, copies=copies)
+    design.check_fits(game)
+    draw = Draw(seed=SEED, design=design)
+    subsets = drawn(game, design)[:, :, 0]
+    assert subsets.shape == (1 << n_units, copies, n_units)
+    for number in range(1 << n_units):
+        expected = [bool(number >> i & 1) for i in range(n_units)]  # unit 0 is the lowest bit
+        assert subsets[number].tolist() == [expected] * copies
+    wanted = np.random.default_rng(n_units).permutation(draw.n_evaluations)[:20]
+    assert draw.subsets(game, wanted).tolist() == [naive_subset(draw, game, e) for e in wanted.tolist()]
+    np.testing.assert_array_equal(draw.bases(game, np.arange(1 << n_units)), subsets[:, 0])
+
+
+def test_every_subset_does_not_depend_on_the_seed_and_its_training_seeds_do() -> None:
+    game, design = replace(small(4), seed_policy=SeedPolicy.PER_SUBSET), everything(4, copies=2)
+    one, other = (Draw(seed=seed, design=design) for seed in (SEED, Seed(bytes(32))))
+    numbers = np.arange(design.n_evaluations)
+    np.testing.assert_array_equal(one.subsets(game, numbers), other.subsets(game, numbers))
+    seeds = [draw.training_seeds(game, numbers) for draw in (one, other)]
+    assert len(set(np.concatenate(seeds).tolist())) == 64  # each copy has its own
+
+
+def test_the_numbering_reaches_sixty_two_units() -> None:
+    found = every_subset(62, np.array([0, 1, 1 << 61, (1 << 62) - 1]))
+    assert found.sum(axis=1).tolist() == [0, 1, 1, 62]
+    assert np.flatnonzero(found[2]).tolist() == [61]
+
+
+@pytest.mark.parametrize("n_families", [1, 7, 9, 16])
+def test_every_subset_is_of_the_games_number_of_units(n_families: int) -> None:
+    design = replace(everything(3), n_families=n_families)
+    with pytest.raises(MalformedMessage, match=rf"expected each of 2\^3 subsets once, got {n_families}"):
+        design.check_fits(small(3))
+    everything(3).check_fits(small(3))
+    with pytest.raises(MalformedMessage, match=r"expected each of 2\^100 subsets once"):
+        everything(3).check_fits(small(100))
+
+
+def test_more_subsets_than_a_challenge_may_hold_are_refused() -> None:
+    assert everything(25).n_evaluations == 1 << 25
+    with pytest.raises(MalformedMessage, match="expected at most 50000000 evaluations"):
+        everything(26)
+
+
+# Tilted bases; what they are tilted by is tests/protocol/game/test_tilting.py's business.
+
+TILTED = Design(n_families=40, n_siblings=2, keep_16=40000, complements=True, bases=Bases.TILTED)
+
+
+def test_a_tilted_draw_needs_the_claim() -> None:
+    with pytest.raises(InternalError, match="without the claim"):
+        drawn(task_of(6), TILTED)
+
+
+def test_a_tilted_draw_is_the_uniform_one_but_for_the_tilted_families() -> None:
+    task = task_of(50)
+    tilts = Tilts(np.random.default_rng(3).standard_normal((2, 50)) * 40)
+    one = drawn(task, TILTED, along=tilts)
+    other = drawn(task, replace(TILTED, bases=Bases.DRAWN))
+    kinds = [struct.unpack("<H", NaiveStream(SEED, "tilt").read(family, 2))[0] for family in range(40)]
+    differ = (one != other).any(axis=(1, 2, 3))
+    assert 0 < differ.sum() < 40
+    assert all(kind >= UNIFORM_16 for kind, is_other in zip(kinds, differ, strict=True) if is_other)
+
+
+def test_a_draws_name_leaves_out_the_claim_which_is_committed_to_before() -> None:
+    tilts = Tilts(np.ones((1, 50)))
+    one, other = (Draw(seed=SEED, design=TILTED, along=along) for along in (tilts, None))
+    assert one.digest == other.digest
+    assert one == other
+
+
+def test_siblings_of_a_tilted_base_are_drawn_about_it_as_of_any_other() -> None:
+    """A kept unit is the base's, every other is in with probability 1/2 whatever the tilt."""
+    n, task = 2000, task_of(2000)
+    tilts = Tilts(np.ones((1, n)))
+    design = replace(TILTED, n_families=60)
+    bases = Draw(seed=SEED, design=design, along=tilts).bases(task, np.arange(60))
+    subsets = drawn(task, design, along=tilts)
+    keep = design.keep_16 / 65536
+    agree = int((subsets[:, :, 0] == bases[:, None]).sum())
+    assert_binomial(agree, 60 * 2 * n, keep + (1 - keep) / 2)
+    assert (subsets[:, :, 1] == ~subsets[:, :, 0]).all()
 
 
 def test_a_shared_seed_is_the_tasks_for_every_evaluation() -> None:
@@ -148,13 +272,13 @@ def test_every_member_of_a_family_is_p_biased(p: float) -> None:
     design = families(n_families=60, n_siblings=3, rho=0.4, complements=p == 0.5)
     subsets = drawn(task, design)
     for sibling in range(3):  # units and families are independent, so the count over both is binomial
-        assert_binomial(int(subsets[:, sibling, 0].sum()), 60 * 2000, task.p)
+        assert_binomial(int(subsets[:, sibling, 0].sum()), 60 * 2000, task.measure.p)
 
 
 @pytest.mark.parametrize("p_16", [1, 32768, 65535])
 @pytest.mark.parametrize("keep_16", [0, 65535])
 def test_the_edges_of_p_and_of_correlation(p_16: int, keep_16: int) -> None:
-    task = replace(task_of(5000), p_16=p_16)
+    task = replace(task_of(5000), measure=Measure(p_16=p_16))
     design = Design(n_families=20, n_siblings=2, keep_16=keep_16, complements=p_16 == 32768)
     subsets = drawn(task, design)[:, :, 0]
     p = p_16 / 65536
@@ -169,7 +293,7 @@ def test_any_two_siblings_are_rho_correlated(p: float, rho: float) -> None:
     design = families(n_families=60, n_siblings=3, rho=rho, complements=p == 0.5)
     assert design.rho == pytest.approx(rho, abs=2**-15)
     subsets = drawn(task, design)[:, :, 0]
-    both = task.p**2 + design.rho * task.p * (1 - task.p)  # P(a unit is in both)
+    both = task.measure.p**2 + design.rho * task.measure.p * (1 - task.measure.p)  # P(a unit is in both)
     for a, b in ((0, 1), (0, 2), (1, 2)):
         assert_binomial(int((subsets[:, a] & subsets[:, b]).sum()), 60 * 2000, both)
 
@@ -218,7 +342,7 @@ def test_how_many_are_derived_at_once_changes_nothing(monkeypatch: pytest.Monkey
     wanted = np.random.default_rng(0).permutation(draw.n_evaluations)
     whole = draw.subsets(task_of(20), wanted)
     for n_units in (1, 100, 130):
-        monkeypatch.setattr("protocol.sampling._CHUNK_UNITS", n_units)
+        monkeypatch.setattr("protocol.game.sampling._CHUNK_UNITS", n_units)
         np.testing.assert_array_equal(draw.subsets(task_of(20), wanted), whole)
 
 
@@ -274,9 +398,13 @@ def test_designs_count_their_evaluations() -> None:
         ({"keep_16": -1}, "expected keep_16 from 0 to 65535, got -1"),
         ({"keep_16": 65536}, "expected keep_16 from 0 to 65535, got 65536"),
         ({"n_families": MAX_EVALUATIONS // 4 + 1}, "expected at most 50000000 evaluations, got 50000004"),
+        ({"bases": Bases.TILTED, "complements": False}, "expected complements where bases are tilted, got none"),
+        ({"bases": Bases.ALL}, "expected neither complements nor a correlation where every subset is taken"),
+        ({"bases": Bases.ALL, "keep_16": 0}, "expected neither complements nor a correlation"),
+        ({"bases": Bases.ALL, "complements": False}, "expected neither complements nor a correlation"),
     ],
 )
-def test_a_design_that_no_verifier_draws_is_refused(change: dict[str, int], message: str) -> None:
+def test_a_design_that_no_verifier_draws_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(MalformedMessage, match=message):
         Design(**{"n_families": 3, "n_siblings": 2, "keep_16": 7, "complements": True, **change})
 
@@ -299,9 +427,10 @@ def test_every_field_is_in_the_digest_of_a_draw() -> None:
     others = [
         Draw(seed=Seed(bytes(32)), design=design),
         *(replace(draw, design=replace(design, **change)) for change in (
-            {"n_families": 4}, {"n_siblings": 3}, {"keep_16": 8}, {"complements": False},
+            {"n_families": 4}, {"n_siblings": 3}, {"keep_16": 8}, {"complements": False}, {"bases": Bases.TILTED},
         )),
     ]  # fmt: skip
-    assert len({draw.digest, *(other.digest for other in others)}) == 6
+    assert len({draw.digest, *(other.digest for other in others)}) == 7
+    assert draw.digest == digest("draw", SEED, 3, 2, 7, True, "drawn")
     with pytest.raises(FrozenInstanceError):
         design.keep_16 = 8

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from protocol.certificate.algorithm1 import (
+from protocol.certificate.algorithm1.bound import (
     SHARES,
     Counts,
     certify,
@@ -25,9 +25,10 @@ from protocol.certificate.spot_check import detection_probability
 from protocol.claim import MAX_MAGNITUDE, Claim
 from protocol.encoding import Seed
 from protocol.errors import ArgumentError
-from protocol.sampling import Design, Draw
+from protocol.game.known import Majority, Polynomial
+from protocol.game.sampling import Design, Draw
 from protocol.task import Task
-from tests.games import Majority, Polynomial, task_of
+from tests.games import task_of
 from tests.protocol.certificate.enumeration import every_subset, values_of, weights
 
 CASES = [(0.9, 0.05, 1.0, 1.0), (0.3, 0.2, 2.0, 0.5), (0.05, 0.05, 1.0, 1.5), (40.0, 0.01, 5.0, 0.0)]
@@ -176,13 +177,15 @@ def test_the_norm_that_was_planned_for_passes_and_a_larger_one_does_not(
 def test_a_claim_is_certainly_off_only_where_its_gap_is_above_epsilon_whatever_f_is(p: float) -> None:
     """f as like the claim as its range lets it be: +-b wherever the claim is above or below the middle."""
     rng, asked, subsets = np.random.default_rng(0), task_of(5, p=p, bound=2.0), every_subset(5)
-    likely = np.prod(np.where(subsets, asked.p, 1 - asked.p), axis=1)
+    likely = np.prod(np.where(subsets, asked.measure.p, 1 - asked.measure.p), axis=1)
     n_off = 0
     for _ in range(300):
         claim = claim_of(asked, rng.standard_normal(5) * rng.uniform(0, 6), float(rng.standard_normal()))
         predicted = subsets @ claim.scores[0] + claim.intercepts[0]
         f = 2.0 * np.sign(predicted)
-        phi = np.column_stack([np.ones(len(subsets)), (subsets - asked.p) / np.sqrt(asked.p * (1 - asked.p))])
+        phi = np.column_stack(
+            [np.ones(len(subsets)), (subsets - asked.measure.p) / np.sqrt(asked.measure.p * (1 - asked.measure.p))]
+        )
         gap = float(((f - predicted) * likely) @ phi @ phi.T @ ((f - predicted) * likely))
         norm = np.sqrt((predicted * likely) @ phi @ phi.T @ (predicted * likely)) / 2.0
         assert coefficient_norm(asked, claim) == pytest.approx(norm, rel=1e-9)

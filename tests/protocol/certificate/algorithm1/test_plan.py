@@ -7,15 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from protocol.certificate.algorithm1 import norm_excess
-from protocol.certificate.algorithm1_plan import best_within, counts_of
-from protocol.certificate.plan import Plan
-from protocol.certificate.terms import Assurance, Method
+from protocol.certificate.algorithm1.bound import norm_excess
+from protocol.certificate.algorithm1.method import Algorithm1
+from protocol.certificate.algorithm1.plan import best_within, counts_of
+from protocol.certificate.planning import Budget, Plan
+from protocol.certificate.terms import Across, Answers, Terms
 from protocol.claim import Claim
 from protocol.errors import ArgumentError, BudgetError
-from protocol.session.verifier import VerifierSession
+from protocol.game.known import Majority
 from protocol.task import Task
-from tests.games import Majority, task_of
+from tests.games import task_of
 
 GAME = Majority(n_units=3)
 ENOUGH = {"max_retrainings": 10**7, "max_answers": 10**7}
@@ -26,8 +27,12 @@ def claim_of(asked: Task, factor: float = 1.0) -> Claim:
     return Claim(task_digest=asked.digest, intercepts=-scores.sum(axis=1) / 2, scores=scores)
 
 
+def terms_of(epsilon: float = 0.5, delta: float = 0.2) -> Terms:
+    return Terms(epsilon=epsilon, delta=delta, across=Across.POOLED, answers=Answers.DELEGATED, method="algorithm1")
+
+
 def planned(asked: Task, claim: Claim | None, *, epsilon: float = 0.5, delta: float = 0.2, **budgets: int) -> Plan:
-    return best_within(asked, claim, epsilon=epsilon, delta=delta, **(ENOUGH | budgets))
+    return best_within(asked, claim, terms_of(epsilon, delta), Budget(**(ENOUGH | budgets)))
 
 
 @pytest.mark.parametrize("b", [1.0, 7.0])
@@ -35,15 +40,14 @@ def test_the_plan_is_the_counts_of_the_claims_own_norm(b: float) -> None:
     asked = task_of(3, bound=b)
     claim, counts = claim_of(asked, b), counts_of(asked, claim_of(asked, b), epsilon=0.5, delta=0.2)
     plan = planned(asked, claim)
-    assert plan.terms.looks == counts.designs()
-    assert (plan.terms.method, plan.terms.assurance) == (Method.ALGORITHM1, Assurance.AUDITED)
+    assert plan.rounds.looks == counts.designs()
     assert (plan.n_answered[0], plan.n_retrained[0]) == (counts.n_answers, counts.n_retrained)
     assert counts.largest == pytest.approx(1.5 * b)
     assert (
         counts.pairs == counts_of(task_of(3, bound=1.0), claim_of(task_of(3, bound=1.0)), epsilon=0.5, delta=0.2).pairs
     )
-    assert norm_excess(asked, claim, plan.terms.looks[-1], epsilon=0.5, delta=0.2) is None
-    VerifierSession(task=asked, terms=plan.terms)  # takes them
+    assert norm_excess(asked, claim, plan.rounds.looks[-1], epsilon=0.5, delta=0.2) is None
+    Algorithm1().check_rounds(asked, terms_of(), plan.rounds)  # takes them
 
 
 def test_a_budget_that_does_not_reach_is_refused_with_the_counts() -> None:
@@ -66,16 +70,16 @@ def test_a_claim_that_is_ruled_out_as_it_stands_costs_nothing_and_needs_no_budge
     for claim in (None, wrong_shape, claim_of(asked, 3.0)):
         plan = planned(asked, claim, **nothing)
         assert (plan.n_answered, plan.n_retrained) == ((0, 0), (0, 0))
-        VerifierSession(task=asked, terms=plan.terms)
+        Algorithm1().check_rounds(asked, terms_of(), plan.rounds)
     with pytest.raises(BudgetError):
         planned(asked, claim_of(asked, 1.5), **nothing)
 
 
 def test_more_checks_may_be_asked_for_and_fewer_may_not() -> None:
     asked = task_of(3, bound=1.0)
-    least = planned(asked, claim_of(asked)).terms.n_checks
+    least = planned(asked, claim_of(asked)).rounds.n_checks
     more = planned(asked, claim_of(asked), n_checks=least + 100)
-    assert more.terms.n_checks == least + 100
+    assert more.rounds.n_checks == least + 100
     assert more.n_retrained[0] == planned(asked, claim_of(asked)).n_retrained[0] + 300
     with pytest.raises(ArgumentError, match=f"n_checks: expected at least {least} answers a round, got {least - 1}"):
         planned(asked, claim_of(asked), n_checks=least - 1)
@@ -97,6 +101,6 @@ def test_figures_play_no_part_and_the_claims_size_does() -> None:
     asked = task_of(3, bound=1.0)
     small, large = planned(asked, claim_of(asked, 0.1)), planned(asked, claim_of(asked, 1.5))
     assert small.n_answered == large.n_answered
-    assert small.terms.looks[:3] == large.terms.looks[:3]
-    assert small.terms.looks[3].n_families < large.terms.looks[3].n_families
-    assert replace(small.terms, looks=large.terms.looks) == large.terms
+    assert small.rounds.looks[:3] == large.rounds.looks[:3]
+    assert small.rounds.looks[3].n_families < large.rounds.looks[3].n_families
+    assert replace(small.rounds, looks=large.rounds.looks) == large.rounds

@@ -1,4 +1,4 @@
-"""The families certificate, part by part: a naive twin, exact expectations, and values at the edges.
+"""The Gaussian certificate, part by part: a naive twin, exact expectations, and values at the edges.
 
 Whether its bounds hold as often as they say is test_families_coverage.py's business.
 """
@@ -12,124 +12,36 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from protocol.certificate.families import (
-    RANK_FROM_FAMILIES,
+from protocol.certificate.gaussian.families import (
+    MIN_FAMILIES,
     FamiliesCertificate,
     certify,
     check_design,
     degrees_of_freedom,
     effective_rank,
+    spread_degrees,
 )
+from protocol.certificate.gaussian.looks import shared_level
 from protocol.certificate.readings import Readings, joined, read
 from protocol.certificate.terms import Across
 from protocol.claim import MAX_MAGNITUDE, Claim
 from protocol.encoding import Seed
 from protocol.errors import ArgumentError
-from protocol.sampling import Design, Draw, families
-from tests.games import Parity, Polynomial, task_of
+from protocol.game.known import Parity, Polynomial
+from protocol.game.sampling import Design, Draw, families
+from tests.games import task_of
 from tests.protocol.certificate.enumeration import sibling_product, values_of, weights
+from tests.protocol.certificate.gaussian.naive import HALF_RANGE, naive, naive_rank
 from tests.protocol.certificate.simulate import World
 
 
-def naive(readings: Readings, delta: float, across: Across, tolerance: float) -> dict[str, list[float]]:
-    """The certificate from the sentences of THEORY 2 and 3, with loops and scipy.stats alone."""
-    b_, s, t_ = readings.output.shape
-    p, rho, known = readings.p, readings.rho, readings.p == 0.5
-    alpha = delta / (t_ if across is Across.EVERY else 1)
-    kurtosis = max((1 - 6 * p * (1 - p)) / (p * (1 - p)), 0.0)
-    per_target = []
-    for t in range(t_):
-        output = [[float(readings.output[b, j, t]) for j in range(s)] for b in range(b_)]
-        centre = 0.0 if known else sum(map(sum, output)) / (b_ * s)
-        ours = [sum((y - centre) ** 2 for y in row) / s for row in output]
-        claims = [sum(float(g) ** 2 for g in readings.linear[b, :, t]) / s for b in range(b_)]
-        mean_claims = sum(claims) / b_
-        slope = sum((c - mean_claims) * y for c, y in zip(claims, ours, strict=True))
-        slope /= sum((c - mean_claims) ** 2 for c in claims)
-        beta = 0.0 if kurtosis > 0 else min(max(slope, 0.0), 1.0)
-        share = [
-            y - beta * (c - float(readings.claim_variance[t])) for y, c in zip(ours, claims, strict=True)
-        ]  # fmt: skip
-        if readings.even is not None:
-            even = readings.even[:, :, t]
-            share = [y + sum((float(e) - even.mean()) ** 2 for e in even[b]) / s for b, y in enumerate(share)]
-        variance = sum(share) / b_
-        sd = math.sqrt(variance)
-        relative = [[float(r) / sd for r in readings.residual[b, :, t]] for b in range(b_)]
-        means = [sum(row) / s for row in relative]
-        grand = 0.0 if known else sum(means) / b_
-        whole = 0.0 if known else sum(map(sum, relative)) / (b_ * s)
-        norm = math.sqrt(float(readings.claim_variance[t]))
-        along = [
-            sum((relative[b][j] - whole) * float(readings.linear[b, j, t]) / norm for j in range(s)) / s
-            for b in range(b_)
-        ]  # fmt: skip
-        msb = s * sum((m - grand) ** 2 for m in means) / (b_ if known else b_ - 1)
-        msw = sum((r - m) ** 2 for row, m in zip(relative, means, strict=True) for r in row) / (b_ * (s - 1))
-        allowance = tolerance / sd * (1.0 if known else math.sqrt(b_ / (b_ - 1)))
-        per_target.append((msb, msw, [y / variance for y in share], along, allowance, means, relative))
-    n_b = (b_ if known else b_ - 1) / (1 + kurtosis / 2)
-    n_w = b_ * (s - 1) / (1 + kurtosis / 2)
-    rows = [(m, w, share, along, a) for m, w, share, along, a, _, _ in per_target]
-    if across is Across.MEAN:
-        total = sum(row[0] for row in rows)
-        share = [sum(row[0] / total * row[2][b] for row in rows) for b in range(b_)]
-        along = [sum(row[3][b] for row in rows) / t_ for b in range(b_)]
-        rows = [(total / t_, sum(row[1] for row in rows) / t_, share, along, max(row[4] for row in rows))]
-        if known and b_ >= RANK_FROM_FAMILIES:
-            n_b *= math.sqrt(naive_rank([[row[5][b] for row in per_target] for b in range(b_)]))
-            inner = [[row[6][b][0] - row[5][b] for row in per_target] for b in range(b_)]
-            n_w *= math.sqrt(naive_rank(inner))
-    out: dict[str, list[float]] = {name: [] for name in ("gap", "upper", "families_lower", "projection_lower")}
-    for row in rows:
-        for name, value in naive_row(row, s=s, rho=rho, n_b=n_b, n_w=n_w, alpha=alpha, h=3 if known else 2).items():
-            out[name].append(value)
-    return out
-
-
-def naive_row(
-    row: tuple[float, float, list[float], list[float], float],
-    *, s: int, rho: float, n_b: float, n_w: float, alpha: float, h: int,
-) -> dict[str, float]:  # fmt: skip
-    msb, msw, share, along, a = row
-    n, f = len(share), 1 / (s * rho)
-    t_error = stats.t.ppf(1 - alpha, n - 1) * np.std(share, ddof=1) / math.sqrt(n)
-    high, low = (math.sqrt(msb) + math.sqrt(s) * a) ** 2, max(math.sqrt(msw) - math.sqrt(s / (s - 1)) * a, 0) ** 2
-    williams = n_b * high / stats.chi2.ppf(alpha, n_b) * max(0, 1 - stats.f.ppf(alpha, n_b, n_w) * low / high) * f
-    least = max(math.sqrt(max(1 - t_error, 0)) - a, 0) ** 2
-    upper = naive_ratio(f * (high - low), williams, max(1 - a, 0) ** 2, least, 1) if least > 0 else math.inf
-
-    quarter = alpha / 2  # the lower bounds share alpha, and each has a numerator and Var f at this level
-    most = 1 + stats.t.ppf(1 - quarter, n - 1) * np.std(share, ddof=1) / math.sqrt(n)
-    c = rho ** (h - 1) / (1 - rho**h)
-    scale, within = 1 - c * (1 - rho), f + c
-    williams = f * msb - within * stats.f.ppf(1 - quarter, n_b, n_w) * msw
-    williams = max(0, n_b / stats.chi2.ppf(1 - quarter, n_b) * williams) / scale
-    mean = sum(along) / n
-    sure = max(abs(mean) - stats.t.ppf(1 - quarter / 2, n - 1) * np.std(along, ddof=1) / math.sqrt(n), 0) ** 2
-    return {
-        "gap": f * (msb - msw),
-        "upper": upper,
-        "families_lower": naive_ratio((f * msb - within * msw) / scale, williams, 1, most, -1) if williams > 0 else 0,
-        "projection_lower": naive_ratio(mean**2, sure, 1, most, -1) if sure > 0 else 0,
-    }
-
-
-def naive_ratio(a: float, u: float, b: float, v: float, sign: int) -> float:
-    if sign < 0 and v >= 2 * b:
-        return 0
-    root = math.sqrt(max((a * b) ** 2 - u * (2 * a - u) * v * (2 * b - v), 0))
-    return max((a * b + sign * root) / (v * (2 * b - v)), 0)
-
-
-def naive_rank(rows: list[list[float]]) -> float:
-    across = shared = 0.0
-    for i, one in enumerate(rows):
-        for j, other in enumerate(rows):
-            if i != j:
-                across += sum(x * x for x in one) * sum(y * y for y in other)
-                shared += sum(x * y for x, y in zip(one, other, strict=True)) ** 2
-    return max(across / shared, 1.0)
+def judged(
+    readings: Readings, *, across: Across = Across.MEAN, delta: float = 0.05, looks: tuple[int, ...] = (),
+    half_range: float = HALF_RANGE,
+) -> FamiliesCertificate:  # fmt: skip
+    """The certificate, of targets that lie within ``half_range`` of 0."""
+    ends = np.full(readings.n_targets, half_range)
+    return certify(readings, delta=delta, across=across, lo=-ends, hi=ends, looks=looks)
 
 
 def two_targets(p: float, n_families: int, scale: float = 0.8) -> World:
@@ -144,15 +56,12 @@ def two_targets(p: float, n_families: int, scale: float = 0.8) -> World:
 
 
 @pytest.mark.parametrize("across", Across)
-@pytest.mark.parametrize("tolerance", [0.0, 0.03])
-@pytest.mark.parametrize(("p", "n_families"), [(0.5, 5), (0.5, 16), (0.3, 16), (0.1, 16)])
+@pytest.mark.parametrize(("p", "n_families"), [(0.5, 25), (0.5, 40), (0.3, 30), (0.1, 30)])
 @pytest.mark.parametrize("scale", [0.8, 0.1])
-def test_every_part_is_the_naive_twins(
-    across: Across, tolerance: float, p: float, n_families: int, scale: float
-) -> None:
+def test_every_part_is_the_naive_twins(across: Across, p: float, n_families: int, scale: float) -> None:
     readings = two_targets(p, n_families, scale).readings(np.random.default_rng(11))
-    found = certify(readings, delta=0.1, across=across, tolerance=tolerance)
-    expected = naive(readings, 0.1, across, tolerance)
+    found = judged(readings, delta=0.1, across=across)
+    expected = naive(readings, 0.1, across)
     assert found.relative_gap == pytest.approx(expected["gap"], rel=1e-9)
     assert found.upper == pytest.approx(expected["upper"], rel=1e-7)
     assert found.families_lower == pytest.approx(expected["families_lower"], rel=1e-7, abs=1e-12)
@@ -164,8 +73,8 @@ def test_every_part_is_the_naive_twins(
 
 
 def test_the_twin_exercises_both_lower_bounds() -> None:
-    readings = two_targets(0.5, 16, 0.1).readings(np.random.default_rng(11))
-    found = certify(readings, delta=0.1, across=Across.EVERY)
+    readings = two_targets(0.5, 120, 0.1).readings(np.random.default_rng(11))
+    found = judged(readings, delta=0.1, across=Across.EVERY)
     assert (found.families_lower > 0).any()
     assert (found.projection_lower > 0).any()
 
@@ -173,7 +82,7 @@ def test_the_twin_exercises_both_lower_bounds() -> None:
 @pytest.mark.parametrize("p", [0.5, 0.3])
 @pytest.mark.parametrize("rho", [0.2, 0.7])
 def test_siblings_agree_by_the_powers_of_rho(p: float, rho: float) -> None:
-    """THEORY 2: E[r(x) r(x')] = sum_k rho^k W_k[r], by enumeration of every pair of siblings of 4 units."""
+    """THEORY 10: E[r(x) r(x')] = sum_k rho^k W_k[r], by enumeration of every pair of siblings of 4 units."""
     values = np.random.default_rng(3).standard_normal(16)
     exact = sum(rho**k * w for k, w in enumerate(weights(values, 4, p)))
     assert sibling_product(values, 4, p, math.sqrt(rho)) == pytest.approx(exact, rel=1e-12)
@@ -219,7 +128,7 @@ def test_mean_squares_have_the_expectations_that_the_bounds_assume(p: float) -> 
     n, s, rho = 4, 3, 0.5
     game = Polynomial(n_units=n, w1=0.7, w2=0.2, w3=0.1, p=p)
     world = World(outputs=game.outputs, scores=game.best * 0, p=p, n_families=2000, n_siblings=s, rho=rho)
-    found = certify(world.readings(np.random.default_rng(2)), delta=0.05, across=Across.MEAN)
+    found = judged(world.readings(np.random.default_rng(2)))
     w = weights(values_of(game.outputs, n), n, p)[1:]
     if p == 0.5:
         w[1::2] = 0  # even degrees are gone
@@ -243,54 +152,97 @@ def test_degrees_of_freedom_pay_for_the_mean_and_for_rare_units() -> None:
     assert degrees_of_freedom(10, 3, 0.9) == pytest.approx(degrees_of_freedom(10, 3, 0.1))
 
 
+def test_degrees_of_freedom_follow_the_spread_of_the_family_values() -> None:
+    """Equal values: as many as allowed. One family in eight alone: 2 B / cv^2, with cv^2 about 7."""
+    values = np.stack([np.ones(40), np.arange(40) % 8 == 0], axis=1).astype(np.float64)
+    square = 40 / 39 * 7
+    assert spread_degrees(values, 40.0) == pytest.approx([40.0, 80 / square])
+    assert spread_degrees(np.zeros((40, 1)), 40.0).tolist() == [40.0]
+    gaussian = np.random.default_rng(1).standard_normal((4000, 2)) ** 2
+    assert spread_degrees(gaussian, 9e9) == pytest.approx([4000.0] * 2, rel=0.15)
+
+
+def test_targets_that_share_an_amplitude_get_few_degrees_of_freedom() -> None:
+    """r_t = a(x) phi_t: the effective rank sees many directions, the spread of the family values one amplitude."""
+    rng = np.random.default_rng(2)
+    amplitude = rng.exponential(size=(60, 1, 1)) ** 2
+    output = amplitude * rng.standard_normal((60, 2, 50))
+    readings = Readings(
+        output=output, linear=np.zeros_like(output), even=np.zeros_like(output), claim_mean=np.zeros(50),
+        claim_variance=np.zeros(50), rho=0.5, p=0.5,
+    )  # fmt: skip
+    found = judged(readings, half_range=1e3)
+    assert effective_rank(output) > 20
+    assert found.degrees_between[0] < 30
+
+
 def test_effective_rank_is_one_along_one_direction_and_near_the_number_of_equal_ones() -> None:
     rng = np.random.default_rng(1)
-    assert effective_rank(rng.standard_normal((20, 1)) * np.ones((1, 50))) == pytest.approx(1.0)
-    assert effective_rank(np.zeros((20, 5))) == 1.0
-    vectors = rng.standard_normal((400, 6))
+    assert effective_rank(rng.standard_normal((20, 3, 1)) * np.ones((1, 1, 50))) == pytest.approx(1.0)
+    assert effective_rank(np.zeros((20, 1, 5))) == 1.0
+    vectors = rng.standard_normal((100, 2, 6))
     assert effective_rank(vectors) == pytest.approx(naive_rank(vectors.tolist()), rel=1e-9)
     assert 5 < effective_rank(vectors) < 7
-    lopsided = vectors * np.array([100.0, 1, 1, 1, 1, 1])
-    assert 1 <= effective_rank(lopsided) < 1.1
+    assert 1 <= effective_rank(vectors * np.array([100.0, 1, 1, 1, 1, 1])) < 1.1
+
+
+def test_effective_rank_takes_every_sibling() -> None:
+    """One sibling alone would say 1: the first of every family lies along one direction, the others anywhere."""
+    rng = np.random.default_rng(3)
+    vectors = rng.standard_normal((60, 4, 12))
+    vectors[:, 0] = rng.standard_normal((60, 1)) * np.ones(12)
+    assert effective_rank(vectors[:, :1]) == pytest.approx(1.0)
+    assert effective_rank(vectors) > 5
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 40), (60, 3, 4)])
+def test_effective_rank_is_the_same_from_either_gram_matrix(shape: tuple[int, int, int]) -> None:
+    vectors = np.random.default_rng(4).standard_normal(shape)
+    assert effective_rank(vectors) == pytest.approx(naive_rank(vectors.tolist()), rel=1e-9)
 
 
 @pytest.mark.parametrize("p", [0.5, 0.3])
-def test_one_target_is_the_same_across_the_mean_and_across_every(p: float) -> None:
+def test_one_target_is_the_same_pooled_across_the_mean_and_across_every(p: float) -> None:
     game = Polynomial(n_units=12, w1=0.8, w2=0.1, w3=0.1, p=p)
-    world = World(outputs=game.outputs, scores=game.best * 0.7, p=p, n_families=20, n_siblings=2, rho=0.4)
+    world = World(outputs=game.outputs, scores=game.best * 0.7, p=p, n_families=30, n_siblings=2, rho=0.4)
     readings = world.readings(np.random.default_rng(4))
-    mean, every = (certify(readings, delta=0.05, across=across, tolerance=0.01) for across in Across)
+    pooled, mean, every = (judged(readings, across=across) for across in Across)
     for field in fields(FamiliesCertificate):
         if field.name != "across":
             assert getattr(mean, field.name) == pytest.approx(getattr(every, field.name), rel=1e-12), field.name
+            assert getattr(mean, field.name) == pytest.approx(getattr(pooled, field.name), rel=0, abs=0), field.name
 
 
 def test_every_target_has_its_share_of_delta() -> None:
-    readings = two_targets(0.5, 16).readings(np.random.default_rng(5))
-    both = certify(readings, delta=0.1, across=Across.EVERY)
+    readings = two_targets(0.5, 32).readings(np.random.default_rng(5))
+    both = judged(readings, delta=0.1, across=Across.EVERY)
     for t in range(2):
         cut = [slice(None), slice(None), slice(t, t + 1)]
-        alone = certify(
+        alone = judged(
             Readings(
                 output=readings.output[*cut], linear=readings.linear[*cut], even=readings.even[*cut],
                 claim_mean=readings.claim_mean[cut[2]], claim_variance=readings.claim_variance[cut[2]],
                 rho=readings.rho, p=readings.p,
             ),
-            delta=0.05, across=Across.EVERY,
+            across=Across.EVERY,
         )  # fmt: skip
         assert both.upper[t] == pytest.approx(alone.upper[0], rel=1e-12)
         assert both.lower[t] == pytest.approx(alone.lower[0], rel=1e-12)
 
 
 def test_a_targets_unit_changes_nothing_relative() -> None:
-    readings = two_targets(0.5, 16).readings(np.random.default_rng(6))
+    readings = two_targets(0.5, 32).readings(np.random.default_rng(6))
     unit = np.array([1000.0, 1e-3])
     other = replace(
         readings, output=readings.output * unit, linear=readings.linear * unit, even=readings.even * unit,
         claim_mean=readings.claim_mean * unit, claim_variance=readings.claim_variance * unit**2,
     )  # fmt: skip
+    ends = HALF_RANGE * np.ones(2)
     for across in Across:
-        one, two = (certify(r, delta=0.05, across=across) for r in (readings, other))
+        one, two = (
+            certify(r, delta=0.05, across=across, lo=-ends * scale, hi=ends * scale)
+            for r, scale in ((readings, np.ones(2)), (other, unit))
+        )
         assert two.upper == pytest.approx(one.upper, rel=1e-9)
         assert two.lower == pytest.approx(one.lower, rel=1e-9)
         assert two.variance == pytest.approx(one.variance * unit**2, rel=1e-9)
@@ -300,8 +252,8 @@ def test_a_targets_unit_changes_nothing_relative() -> None:
 @pytest.mark.parametrize("p", [0.5, 0.3])
 def test_a_claim_without_residual_has_gap_zero(p: float) -> None:
     game = Polynomial(n_units=8, w1=1.0, w2=0.0, w3=0.0, p=p)
-    world = World(outputs=game.outputs, scores=game.best, p=p, n_families=6, n_siblings=2, rho=0.5)
-    found = certify(world.readings(np.random.default_rng(7)), delta=0.05, across=Across.MEAN)
+    world = World(outputs=game.outputs, scores=game.best, p=p, n_families=25, n_siblings=2, rho=0.5)
+    found = judged(world.readings(np.random.default_rng(7)))
     assert found.upper_bound == pytest.approx(0.0, abs=1e-12)
     assert found.lower_bound == pytest.approx(0.0, abs=1e-12)
 
@@ -312,16 +264,16 @@ def test_constant_outputs_leave_the_relative_gap_undefined(p: float, value: floa
     def constant(subsets: np.ndarray) -> np.ndarray:
         return np.full((len(subsets), 1), value)
 
-    for n_families in (3, 7, 15, 25):  # the mean of equal numbers is not always that number
+    for n_families in (25, 27, 31, 49):  # the mean of equal numbers is not always that number
         for scores in (np.zeros((1, 4)), np.ones((1, 4))):
             world = World(outputs=constant, scores=scores, p=p, n_families=n_families, n_siblings=2, rho=0.5)
-            found = certify(world.readings(np.random.default_rng(8)), delta=0.05, across=Across.MEAN)
+            found = judged(world.readings(np.random.default_rng(8)), half_range=2e6)
             assert found.constant_targets == (0,)
             assert (found.upper_bound, found.lower_bound) == (math.inf, 0.0)
 
 
 def test_one_constant_target_leaves_the_mean_undefined_and_the_others_alone() -> None:
-    world = two_targets(0.5, 16)
+    world = two_targets(0.5, 32)
 
     def outputs(subsets: np.ndarray) -> np.ndarray:
         out = world.outputs(subsets)
@@ -329,30 +281,39 @@ def test_one_constant_target_leaves_the_mean_undefined_and_the_others_alone() ->
         return out
 
     readings = replace(world, outputs=outputs).readings(np.random.default_rng(9))
-    mean, every = (certify(readings, delta=0.05, across=across) for across in Across)
+    pooled, mean, every = (judged(readings, across=across) for across in Across)
+    assert pooled.upper.tolist() == [math.inf]
     assert mean.constant_targets == every.constant_targets == (1,)
     assert mean.upper.tolist() == [math.inf]
     assert every.upper[0] < math.inf
     assert (every.upper[1], every.lower[1]) == (math.inf, 0.0)
 
 
-def test_a_spread_within_the_tolerance_is_no_spread() -> None:
-    readings = two_targets(0.5, 16).readings(np.random.default_rng(10))
-    sd = np.sqrt(certify(readings, delta=0.05, across=Across.EVERY).variance)
-    found = certify(readings, delta=0.05, across=Across.EVERY, tolerance=float(sd[0]) * 1.001)
-    assert found.constant_targets == (0,)
-    assert found.upper_bound == math.inf
+@pytest.mark.parametrize("across", Across)
+def test_looks_share_one_level_and_the_last_of_one_is_all_of_delta(across: Across) -> None:
+    readings = two_targets(0.5, 32).readings(np.random.default_rng(10))
+    rows = 2 if across is Across.EVERY else 1
+    alone, many = judged(readings, across=across), judged(readings, across=across, looks=(25, 32, 64, 128))
+    assert alone.level == 0.05 / rows
+    assert many.level == shared_level((25, 32, 64, 128), 0.05 / rows)
+    assert (many.upper > alone.upper).all()
+    assert (many.lower <= alone.lower).all()
+    assert (many.variance_upper > alone.variance_upper).all()
 
 
-def test_a_larger_tolerance_never_lowers_the_bound() -> None:
-    readings = two_targets(0.5, 16).readings(np.random.default_rng(10))
-    for across in Across:
-        bounds = [
-            certify(readings, delta=0.05, across=across, tolerance=tolerance).upper_bound
-            for tolerance in (0.0, 1e-6, 1e-3, 0.01, 0.1, 0.3, 2.0)
-        ]  # fmt: skip
-        assert bounds == sorted(bounds)
-        assert bounds[0] < bounds[3]
+def test_a_sample_that_is_none_of_the_looks_is_refused() -> None:
+    readings = two_targets(0.5, 32).readings(np.random.default_rng(10))
+    with pytest.raises(ArgumentError, match="32 families are none of the looks planned"):
+        judged(readings, looks=(25, 64))
+
+
+def test_a_wider_range_lowers_the_lower_bound_and_leaves_the_upper_alone() -> None:
+    readings = two_targets(0.5, 200, 0.1).readings(np.random.default_rng(10))
+    found = [judged(readings, across=Across.EVERY, half_range=width) for width in (10.0, 14.0, 30.0)]
+    lower = [one.lower[0] for one in found]
+    assert lower == sorted(lower, reverse=True)
+    assert lower[0] > lower[2]
+    assert len({one.upper_bound for one in found}) == 1
 
 
 @pytest.mark.parametrize("p", [0.5, 0.3])
@@ -362,21 +323,21 @@ def test_an_enormous_claim_is_far_off_not_unknown(p: float) -> None:
     sign = np.random.default_rng(1).choice([-1.0, 1.0], (1, 12))
     for magnitude in (1e10, 1e20, MAX_MAGNITUDE):
         world = World(outputs=game.outputs, scores=sign * magnitude, p=p, n_families=25, n_siblings=4, rho=0.3)
-        found = certify(world.readings(np.random.default_rng(12)), delta=0.05, across=Across.MEAN)
+        found = judged(world.readings(np.random.default_rng(12)), half_range=5e-6)
         true = 12 * p * (1 - p) * magnitude**2 / game.variance
-        assert 0.05 * true < found.lower_bound < found.upper_bound < 20 * true
+        assert 0.01 * true < found.lower_bound < found.upper_bound < 20 * true
         assert found.constant_targets == ()
 
 
 def gap_bound(p: float, intercept: float, mean: float) -> FamiliesCertificate:
     """Of a halved claim with this intercept, for outputs with this mean."""
     task = task_of(20, p=p)
-    game = Polynomial(n_units=20, w1=0.009, w2=0.001, w3=0.0, p=task.p)
+    game = Polynomial(n_units=20, w1=0.009, w2=0.001, w3=0.0, p=task.measure.p)
     claim = Claim(task_digest=task.digest, intercepts=np.array([intercept]), scores=game.best / 2)
-    design = families(n_families=32, n_siblings=2, rho=0.5, complements=task.has_complements)
+    design = families(n_families=32, n_siblings=2, rho=0.5, complements=task.measure.has_complements)
     draw = Draw(seed=Seed(bytes(32)), design=design)
     outputs = mean + game.outputs(draw.subsets(task, np.arange(draw.n_evaluations)))
-    return certify(read(task, claim, draw, outputs), delta=0.05, across=Across.MEAN)
+    return judged(read(task, claim, draw, outputs))
 
 
 @pytest.mark.parametrize("p", [0.5, 0.25])
@@ -400,23 +361,23 @@ def test_the_intercept_error_is_the_square_of_what_the_intercept_is_off(p: float
 
 
 def test_looks_are_pooled_as_one() -> None:
-    world = two_targets(0.5, 16)
+    world = two_targets(0.5, 32)
     rng = np.random.default_rng(13)
     parts = [world.readings(rng) for _ in range(3)]
     whole = replace(
         parts[0], output=np.concatenate([p.output for p in parts]), linear=np.concatenate([p.linear for p in parts]),
         even=np.concatenate([p.even for p in parts if p.even is not None]),
     )  # fmt: skip
-    one, other = (certify(r, delta=0.05, across=Across.MEAN) for r in (joined(parts), whole))
+    one, other = (judged(r) for r in (joined(parts), whole))
     assert one.upper_bound == other.upper_bound
-    assert one.n_families == 48
+    assert one.n_families == 96
 
 
 @pytest.mark.parametrize(
     ("n_families", "n_siblings", "keep_16", "message"),
     [
-        (2, 2, 40000, "at least 3 families of 2 siblings, got 2 of 2"),
-        (30, 1, 40000, "at least 3 families of 2 siblings, got 30 of 1"),
+        (24, 2, 40000, "at least 25 families of 2 siblings, got 24 of 2"),
+        (30, 1, 40000, "at least 25 families of 2 siblings, got 30 of 1"),
         (30, 2, 0, "a correlation above 0, got 0"),
     ],
 )
@@ -431,12 +392,14 @@ def test_designs_that_leave_a_variance_unknown_are_refused_before_and_after(
     draw = Draw(seed=Seed(bytes(32)), design=design)
     readings = read(task, claim, draw, game.outputs(draw.subsets(task, np.arange(draw.n_evaluations))))
     with pytest.raises(ArgumentError, match=message):
-        certify(readings, delta=0.05, across=Across.MEAN)
+        judged(readings)
 
 
 def test_the_smallest_design_is_judged() -> None:
-    check_design(Design(n_families=3, n_siblings=2, keep_16=1, complements=True))
-    world = two_targets(0.5, 3)
-    found = certify(world.readings(np.random.default_rng(14)), delta=0.05, across=Across.EVERY)
-    assert (found.n_families, found.n_siblings, found.degrees_between, found.degrees_within) == (3, 3, 3.0, 6.0)
+    check_design(Design(n_families=MIN_FAMILIES, n_siblings=2, keep_16=1, complements=True))
+    world = two_targets(0.5, MIN_FAMILIES)
+    found = judged(world.readings(np.random.default_rng(14)), across=Across.EVERY)
+    assert (found.n_families, found.n_siblings) == (25, 3)
+    assert (found.degrees_between <= 25).all()
+    assert (found.degrees_within <= 50).all()
     assert found.upper_bound > found.lower_bound >= 0
