@@ -17,12 +17,13 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 
 GENERATED := attribution_pb2.py attribution_pb2.pyi attribution_pb2_grpc.py attribution_pb2_grpc.pyi
 
-.PHONY: help demo test install proto lint types imports fresh vectors unit bench clean
+.PHONY: help demo test install proto lint types imports fresh vectors unit slow bench clean
 
 help:
 	@echo 'make demo     set up, then one honest prover and three dishonest ones on loopback'
 	@echo 'make test     set up, then all that continuous integration checks:'
 	@echo '              lint types imports fresh vectors unit (each is a target of its own)'
+	@echo 'make slow     set up, then search ten minutes for what breaks the default certificate'
 	@echo 'make bench    set up, then the figures of benchmarks/RESULTS.md'
 	@echo 'make proto    regenerate protocol/wire/generated from proto/attribution.proto'
 	@echo 'make clean    remove .venv and every cache'
@@ -67,6 +68,10 @@ vectors: $(STAMP)
 # One thread a worker: the workers share the cores already.
 unit: $(STAMP)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m 'not gpu'
+
+# Not part of test: what matters of it is there with fixed seeds.
+slow: $(STAMP)
+	$(BIN)/python -m benchmarks.adversary --seconds 600
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 HERE = Path(__file__).parent
-NO_PROGRAMS = {"digits_task", "processor_time", "simulated"}
+NO_PROGRAMS = {"digits_task", "processor_time", "sessions", "simulated"}
 CLAIMS = "claims_are_fitted_at_fifty_thousand_units"
 FULL_SIZE = (
     (CLAIMS, "--units", "50000", "--evaluations", "50000", "--methods", "ridge,lasso", "--no-peers"),
@@ -35,7 +35,7 @@ def commands(device: str | None) -> list[tuple[str, ...]]:
     """Return each program to run and its arguments: all of them, or those that a device changes."""
     if device is None:
         programs = {path.stem for path in HERE.glob("*.py") if not path.stem.startswith("_")} - NO_PROGRAMS
-        return [(program,) for program in sorted(programs | {"evidence"})]
+        return [(program,) for program in sorted(programs | {"adversary", "evidence"})]
     fits = FULL_SIZE if device.startswith("cuda") else ((CLAIMS,),)  # on a processor the full size is hours
     return [(*command, "--device", device) for command in (*((program,) for program in ON_A_DEVICE), *fits)]
 

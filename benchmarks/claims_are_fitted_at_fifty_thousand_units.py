@@ -42,9 +42,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from protocol import harmonic
 from protocol.encoding import Seed
-from protocol.sampling import Draw, pairs
+from protocol.game import harmonic
+from protocol.game.sampling import Draw, pairs
 from prover.fitting import design as designs
 from prover.fitting.design import Design
 from prover.fitting.fit import Fit, Method, fit
@@ -200,7 +200,7 @@ def measure(method: Method, size: Size, device: str, *, peers: bool) -> Figures:
     figures.seconds["deriving subsets"] = clock() - start
     start = clock()
     c = coefficients_of(method, size)
-    outputs = outputs_of(Design(subsets, task.p, device=device), c, size)
+    outputs = outputs_of(Design(subsets, task.measure.p, device=device), c, size)
     figures.seconds["simulating outputs"] = clock() - start
     figures.gflops = product_gflops(size, device)
 
@@ -217,17 +217,17 @@ def measure(method: Method, size: Size, device: str, *, peers: bool) -> Figures:
     figures.peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     figures.penalty, figures.stated_gap = fitted.penalty, fitted.figures.relative_gap
     figures.stated_error = fitted.quality.mean_gap_error
-    best = harmonic.weights_from_coefficients(c.double().numpy().T, task.p)
+    best = harmonic.weights_from_coefficients(c.double().numpy().T, task.measure.p)
     variance = outputs.reshape(-1, size.targets).var(axis=0)
 
     def gap_of(scores: np.ndarray) -> float:
         t = len(scores)
-        return float((harmonic.gap(scores, best[:t], task.p) / variance[:t]).mean())
+        return float((harmonic.gap(scores, best[:t], task.measure.p) / variance[:t]).mean())
 
     figures.true_gap = gap_of(fitted.claim.scores)
     if peers:
         found = peer(figures, fitted, subsets, outputs, size)
-        scores = harmonic.weights_from_coefficients(found, task.p)
+        scores = harmonic.weights_from_coefficients(found, task.measure.p)
         figures.peer_gap = gap_of(scores) * figures.true_gap / gap_of(fitted.claim.scores[: len(scores)])
         if method is not Method.RIDGE:
             off = np.abs(fitted.claim.scores[: len(scores)] - scores).max()
@@ -237,7 +237,7 @@ def measure(method: Method, size: Size, device: str, *, peers: bool) -> Figures:
 
 def peer(figures: Figures, fitted: Fit, subsets: PackedSubsets, outputs: np.ndarray, size: Size) -> np.ndarray:
     """Return coefficients, (T, N), by scikit-learn's own on the dense characters, at the penalty that ours chose."""
-    p = task_of(size.units, p=size.p).p
+    p = task_of(size.units, p=size.p).measure.p
     y = (outputs[:, 0] - outputs[:, 1]) / 2 if size.sides == 2 else outputs[:, 0] - outputs[:, 0].mean(axis=0)
     start = time.perf_counter()
     phi = harmonic.characters(subsets.unpacked(), p)

@@ -27,10 +27,11 @@ from benchmarks.digits_task import (
     true_gaps,
 )
 from protocol.certificate import spot_check
-from protocol.certificate.crossfit import Round, certify
-from protocol.certificate.terms import CHECK_SHARE, Across
+from protocol.certificate.crossfit.bound import CHECK_SHARE, certify
+from protocol.certificate.crossfit.rounds import Round
+from protocol.certificate.terms import Across
 from protocol.claim import Claim
-from protocol.sampling import Draw, choose, pairs
+from protocol.game.sampling import Draw, choose, pairs
 from protocol.task import Task
 from protocol.training import Trainer
 
@@ -54,7 +55,7 @@ def rechecked(task: Task, answers: Round, n_checks: int, run: int) -> Round:
     """Return the same round as a prover's answers, of which the verifier rechecked some pairs."""
     trained = choose(seed_of(f"crossfit checks {n_checks}", run), answers.n_pairs, n_checks)
     n_false = spot_check.most_false(answers.n_pairs, n_checks, DELTA * CHECK_SHARE)
-    return replace(answers, trained=trained, n_false=n_false, tolerance=task.numerics.tolerance)
+    return replace(answers, trained=trained, n_false=n_false, tolerance=task.tolerance)
 
 
 class Measured:

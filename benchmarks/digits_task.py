@@ -12,7 +12,8 @@ import numpy as np
 
 from protocol.claim import Claim
 from protocol.encoding import Seed, digest
-from protocol.sampling import Draw, pairs
+from protocol.game import Measure
+from protocol.game.sampling import Draw, pairs
 from protocol.task import (
     ConstantColumns,
     Data,
@@ -49,8 +50,8 @@ def digits_task(width_in_sd: float | None = None) -> tuple[Task, Trainer]:
         lo=np.full(N_TARGETS, -20.0), hi=np.full(N_TARGETS, 20.0),
     )  # fmt: skip
     task = Task(
-        data=data, units=Units(kind=UnitKind.ROW, n=N_UNITS), recipe=Ridge(l2=256.0), targets=targets, p_16=1 << 15,
-        seed_policy=SeedPolicy.SHARED, seed=0, numerics=Numerics(tolerance=1e-9),
+        data=data, units=Units(kind=UnitKind.ROW, n=N_UNITS), recipe=Ridge(l2=256.0), targets=targets,
+        measure=Measure(p_16=1 << 15), seed_policy=SeedPolicy.SHARED, seed=0, numerics=Numerics(tolerance=1e-9),
     )  # fmt: skip
     dataset = load(task)
     if width_in_sd is not None:

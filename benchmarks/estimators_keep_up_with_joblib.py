@@ -35,6 +35,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from benchmarks.processor_time import Stopwatch
+from protocol.game import Measure
 from protocol.recipes import Reading, Sklearn
 from protocol.task import (
     ConstantColumns,
@@ -131,7 +132,7 @@ def task_of(subject: Subject) -> tuple[Task, Dataset]:
             kind=subject.kind, rows=tuple(range(N_TARGETS)), average=False,
             lo=np.full(N_TARGETS, -1e9), hi=np.full(N_TARGETS, 1e9),
         ),
-        p_16=1 << 15,
+        measure=Measure(p_16=1 << 15),
         seed_policy=SeedPolicy.SHARED,
         seed=0,
         numerics=Numerics(tolerance=1e-9),

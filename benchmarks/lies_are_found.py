@@ -5,8 +5,8 @@
 Every cheat of ``tests/adversaries`` that answers falsely meets challenges of a game, and answers each once. What it got
 wrong is what ``spot_check.compare`` calls false when everything is retrained. Then the verifier's own draw of what to
 recheck (``sampling.choose``) is made again and again: a run is a draw from a seed of its own, on one of the challenges
-in turn. The promise is 1 - C(m-c, k)/C(m, k), its mean over the challenges where c differs between them. Families are
-rechecked answer by answer, cross-fit pair by pair.
+in turn. The promise is 1 - C(m-c, k)/C(m, k), its mean over the challenges where c differs between them. Algorithm 1
+rechecks answer by answer, moments and crossfit pair by pair.
 
 Writes benchmarks/results/detection.csv and detection.png. No training: about a minute.
 """
@@ -30,16 +30,18 @@ from scipy import stats
 
 from benchmarks.evidence.tables import LEVEL, RESULTS, Rate, write_rows
 from protocol.certificate import spot_check
-from protocol.certificate.terms import Across, Assurance, Method, Terms
+from protocol.certificate.moments.plan import pilot_design
+from protocol.certificate.terms import Answers, Rounds
 from protocol.encoding import Seed
-from protocol.sampling import Design, Draw, choose, families, pairs
+from protocol.game.known import Polynomial
+from protocol.game.sampling import Design, Draw, choose, pairs
 from tests.adversaries import registry
 from tests.adversaries.cancelled_outliers import CancelledOutliers
-from tests.adversaries.cheat import Cheat, Defence
+from tests.adversaries.cheat import Cheat, Defence, Scene
 from tests.adversaries.drift_by_tolerance import DriftByTolerance
 from tests.adversaries.false_fraction import FalseFraction
 from tests.adversaries.greedy_answers import GreedyAnswers
-from tests.games import Polynomial
+from tests.adversaries.terms import terms
 from tests.journeys.worlds import World, of_game
 
 CHECKS = (1, 2, 5, 10, 20, 50, 100, 200, 400)
@@ -55,9 +57,6 @@ LIES: tuple[tuple[str, Cheat], ...] = (
     ("drift-by-tolerance", DriftByTolerance()),
 )
 """At their default strength, then made sparse; and a drift, which no check may call false."""
-
-OF_FAMILIES = {"copied-answers", "cancelled-outliers", "inflated-noise"}
-"""Cheats that need siblings."""
 
 STOPPED_BEFORE = {"nan-answers", "out-of-range-answers"}
 """Cheats whose answers no spot check is drawn for: they are no message, or outside their range."""
@@ -78,11 +77,11 @@ class Setting:
 
     def takes(self, cheat: Cheat) -> bool:
         """Whether the cheat can be met here."""
-        return cheat.name not in STOPPED_BEFORE and (self.size == 1 or cheat.name not in OF_FAMILIES)
+        return cheat.name not in STOPPED_BEFORE
 
 
 SETTINGS = (
-    Setting(name="answers", design=families(n_families=100, n_siblings=4, rho=0.4, complements=True), size=1),
+    Setting(name="answers", design=pairs(400), size=1),
     Setting(name="pairs", design=pairs(800), size=2),
 )
 
@@ -141,21 +140,20 @@ def false_in(
     world: World, cheat: Cheat, setting: Setting, number: int, honest: Float64[np.ndarray, "e t"]
 ) -> Bool[np.ndarray, " m"]:
     """Return which answers, or pairs, of challenge ``number`` a verifier that retrains everything calls false."""
-    size, terms = setting.size, _terms(setting)
-    scene = world.scene(terms, np.random.default_rng(number))
+    scene = _scene(world, setting, number)
     claim = cheat.claim(world.claim, scene)
     draw = _draw(setting, number)
     found = spot_check.compare(
         evaluations=np.arange(draw.n_evaluations, dtype=np.int64),
         answered=cheat.answers(draw, honest, claim, scene),
         retrained=honest,
-        tolerance=world.task.numerics.tolerance,
+        tolerance=world.task.tolerance,
         n_answers=draw.n_evaluations,
-        delta=terms.delta,
-        size=size,
+        delta=scene.terms.delta,
+        size=setting.size,
     )
     false = np.zeros(setting.n_drawn_from, dtype=bool)
-    false[np.array(found.mismatches, dtype=np.int64) // size] = True
+    false[np.array(found.mismatches, dtype=np.int64) // setting.size] = True
     return false
 
 
@@ -189,12 +187,10 @@ def agreement(cells: list[Cell]) -> str:
     )
 
 
-def _terms(setting: Setting) -> Terms:
-    crossfit = setting.size == 2
-    return Terms(
-        epsilon=0.05, delta=0.05, across=Across.MEAN, assurance=Assurance.AUDITED, n_checks=20,
-        looks=(setting.design,) * (2 if crossfit else 1), method=Method.CROSSFIT if crossfit else Method.FAMILIES,
-    )  # fmt: skip
+def _scene(world: World, setting: Setting, number: int) -> Scene:
+    """Return what a prover has at hand; cheats that look at the rounds find the challenge's own design last."""
+    rounds = Rounds(looks=(pilot_design(world.task), setting.design), n_checks=20)
+    return world.scene(terms(Answers.DELEGATED), np.random.default_rng(number), rounds=rounds)
 
 
 def _draw(setting: Setting, number: int) -> Draw:
@@ -202,7 +198,7 @@ def _draw(setting: Setting, number: int) -> Draw:
 
 
 def _honest(world: World, setting: Setting, number: int) -> Float64[np.ndarray, "e t"]:
-    scene = world.scene(_terms(setting), np.random.default_rng(number))
+    scene = _scene(world, setting, number)
     return scene.trained(_draw(setting, number), world.outputs)
 
 

@@ -31,8 +31,8 @@ from rich.table import Table
 from torch import nn
 
 from benchmarks.digits_task import digits_task
+from protocol.game.sampling import initial_weights, row_order
 from protocol.recipes import Factory, Loss, Optimiser, Precision, Schedule, Sgd
-from protocol.sampling import initial_weights, row_order
 from protocol.task import Scaling, Task
 from protocol.training import Dataset, Trainer, load
 

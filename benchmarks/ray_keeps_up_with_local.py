@@ -30,7 +30,7 @@ from rich.table import Table
 from benchmarks.digits_task import digits_task, seed_of
 from benchmarks.many_models_are_ten_times_a_loop import RECIPE, sgd_task
 from benchmarks.processor_time import Stopwatch, Taken
-from protocol.sampling import Draw, pairs
+from protocol.game.sampling import Draw, pairs
 from protocol.task import Task
 from protocol.training import Dataset, load
 from prover.engines import Done

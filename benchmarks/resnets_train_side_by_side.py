@@ -43,8 +43,8 @@ from torch import nn
 
 from benchmarks.kernel_and_ridge_use_the_machine import seconds_of
 from benchmarks.many_models_are_ten_times_a_loop import RECIPE
+from protocol.game.sampling import row_order
 from protocol.recipes import Factory, Precision, Sgd
-from protocol.sampling import row_order
 from protocol.training.descent import sgd
 from protocol.training.descent.networks import network
 from protocol.training.descent.rounding import tensor_cores

@@ -23,10 +23,11 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from protocol import harmonic
+from protocol.game import harmonic
+from protocol.game.known import Polynomial
 from prover.fitting.fit import fit
 from prover.fitting.packed import PackedSubsets
-from tests.games import Polynomial, task_of
+from tests.games import task_of
 
 CASES = (
     (20, 200, 0.5),

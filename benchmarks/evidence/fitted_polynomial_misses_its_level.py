@@ -1,10 +1,10 @@
-"""A polynomial fitted to the residual's noise stability misses its level at every budget; families do not.
+"""A polynomial fitted to the residual's noise stability misses its level at every budget.
 
 The plain relative of Algorithm 1: pairs of subsets at several noise rates, h(rho) = E r(x) r(x') = sum_k rho^k W_k[r]
 estimated at each, and a polynomial with non-negative coefficients fitted through them; its coefficient of degree one is
 the gap. Nodes are equispaced or Chebyshev's; the residual is whole (degrees 0 to 3), as the paper has it, or its odd
-part (degrees 1, 3 and 5), as families have it. Its 95% bound is a parametric bootstrap's: noise of each h redrawn, fit
-anew. It is told Var f, which families must estimate.
+part (degrees 1, 3 and 5). Its 95% bound is a parametric bootstrap's: noise of each h redrawn, fit anew. It is told
+Var f, which a certificate must bound.
 
 Letters: J nodes, K coefficients, R runs.
 """
@@ -19,15 +19,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from benchmarks.evidence.families_cover_the_gap import design_key, design_of, name_of
-from benchmarks.evidence.power_rises_with_retrainings import DESIGNS
-from benchmarks.evidence.runs import drawn
 from benchmarks.evidence.subjects import Case, Subject, family_subsets, game_subject, like_digits
 from benchmarks.evidence.tables import Rate
-from protocol.sampling import families
-from tests.games import Majority
+from protocol.game.known import Majority
+from protocol.game.sampling import families
 
 DELTA, HIGHEST, N_NODES, N_BOOTSTRAPS = 0.05, 0.96, 4, 200
+RETRAININGS = (200, 400, 1600)
 
 NODES = {
     "equispaced": np.linspace(0.0, HIGHEST, N_NODES),
@@ -67,19 +65,9 @@ def subjects(n_units: int = 60) -> list[Subject]:
 def rows(subject: Subject, n_runs: int) -> Iterator[Row]:
     """Yield every estimator's rows at every number of retrainings."""
     cases = [case for case in subject.cases() if case.name in ("honest", "halved", "random direction")]
-    for retrainings, kind in DESIGNS.items():
-        yield from _of_families(subject, cases, kind, n_runs)
+    for retrainings in RETRAININGS:
         for (nodes, rhos), part in itertools.product(NODES.items(), DEGREES):
             yield from _of_fit(subject, cases, retrainings, nodes, rhos, part, n_runs)
-
-
-def _of_families(subject: Subject, cases: list[Case], kind: tuple[int, int, float], n_runs: int) -> Iterator[Row]:
-    design = design_of(*kind)
-    rng = np.random.default_rng([zlib.crc32(subject.name.encode()), *design_key(design), 2])
-    runs = drawn(subject, design, n_runs, cases, rng)
-    for number, case in enumerate(cases):
-        found = runs.certificate(number, 0, DELTA)
-        yield _row("families", name_of(design), subject, case, design.n_evaluations, found.relative_gap, found.upper)
 
 
 def _of_fit(
@@ -115,17 +103,17 @@ def _products(
 ) -> Float64[np.ndarray, "c r n"]:
     """r(x) r(x') of independent pairs at one noise rate."""
     design = families(n_families=n_pairs, n_siblings=2, rho=rho, complements=part == "odd")
-    if part == "odd":
-        runs = drawn(subject, design, n_runs, cases, rng)
-        residual = (runs.odd[None] - runs.linear)[..., 0]
-        return np.asarray(residual[..., 0] * residual[..., 1])
     out = np.empty((len(cases), n_runs, n_pairs))
     for run in range(0, n_runs, 50):
         count = min(50, n_runs - run)
         subsets = family_subsets(design, subject.n_units, count * n_pairs, rng).reshape(-1, subject.n_units)
         f = subject.outputs(subsets)[:, 0]
+        if part == "odd":
+            f = (f - subject.outputs(~subsets)[:, 0]) / 2
         for number, case in enumerate(cases):
-            residual = (f - subsets @ case.scores[0] - case.intercepts[0]).reshape(count, n_pairs, 2)
+            linear = (subsets - 0.5) @ case.scores[0]
+            whole = 0.0 if part == "odd" else case.intercepts[0] + case.scores[0].sum() / 2
+            residual = (f - linear - whole).reshape(count, n_pairs, 2)
             out[number, run : run + count] = residual[..., 0] * residual[..., 1]
     return out
 

@@ -13,9 +13,10 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from benchmarks.digits_task import digits_task, least_squares_claim
-from protocol import harmonic
 from protocol.claim import Claim
-from protocol.sampling import Design
+from protocol.game import Measure, harmonic
+from protocol.game.known import HeavyTailed, Majority, OneTarget, Parity, Polynomial, SparsePolynomial, Spikes
+from protocol.game.sampling import Design
 from protocol.task import (
     ConstantColumns,
     Data,
@@ -30,16 +31,7 @@ from protocol.task import (
     Units,
 )
 from protocol.training import Trainer, load, read_table
-from tests.games import (
-    Game,
-    HeavyTailed,
-    Majority,
-    Parity,
-    Polynomial,
-    SparsePolynomial,
-    Spikes,
-    task_of,
-)
+from tests.games import task_of
 
 EPSILON = 0.05
 ABOVE = 1.01
@@ -127,11 +119,11 @@ class Subject:
         return found
 
 
-def game_subject(name: str, game: Game, usual: Float64[np.ndarray, "1 n"] | None = None) -> Subject:
+def game_subject(name: str, game: OneTarget, usual: Float64[np.ndarray, "1 n"] | None = None) -> Subject:
     """Return a game as a subject; ``usual`` are the best scores of the game without its rare events."""
     best = game.best
     # A hair wider than f: no output is clipped.
-    task = task_of(game.n_units, bound=game.largest * (1 + 1e-9))
+    task = task_of(game.n_units, bound=game.largest * (1 + 1e-9), tolerance=1e-9)
     variance = np.array([game.variance])
     honest = Case(name="honest", scores=best, intercepts=-best.sum(axis=1) / 2, gap=np.zeros(1))
     return Subject(
@@ -197,7 +189,8 @@ def breast_cancer_logistic(effort: Effort, seed: int = 1) -> Subject:
     )
     task = Task(
         data=data, units=Units(kind=UnitKind.ROW, n=effort.n_train), recipe=Logistic(l2=1.0, gradient_tolerance=1e-6),
-        targets=targets, p_16=1 << 15, seed_policy=SeedPolicy.SHARED, seed=0, numerics=Numerics(tolerance=1e-5),
+        targets=targets, measure=Measure(p_16=1 << 15), seed_policy=SeedPolicy.SHARED, seed=0,
+        numerics=Numerics(tolerance=1e-5),
     )  # fmt: skip
     return _real_subject("breast cancer, logistic", task, effort, seed)
 

@@ -34,6 +34,11 @@ class Rate:
         high = 1.0 if k == n else float(special.betaincinv(k + 1, n - k, 1 - tail))
         return low, high
 
+    def __str__(self) -> str:
+        """In percent, as "99.2% (97.8 to 99.9)"."""
+        low, high = self.limits
+        return f"{100 * self.value:.1f}% ({100 * low:.1f} to {100 * high:.1f})"
+
 
 def write_rows(path: Path, rows: Sequence[Any]) -> None:
     """Write dataclass rows of one type as CSV, floats to four significant digits, None as nothing."""
