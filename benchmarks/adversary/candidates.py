@@ -143,7 +143,7 @@ def known_hard() -> list[Genome]:
     return [
         _one(Feature("saturation", 24, 0.75, 0, 1.0, keep=-0.22), tangent),
         _one(Feature("saturation", 24, 0.5, 0, 1.0, keep=-0.22), tangent),
-        _one(Feature("odd power", 24, 0.2, 0, 1.0, keep=-0.1), tangent),
+        _one(Feature("odd power", 24, 0.2, 0, 1.0, keep=-0.25), tangent),
         _one(Feature("growth", 24, 0.42, 0, 1.0, keep=0.2), tangent),
         _one(Feature("odd power", 6, 0.2, 0, 1.0), balanced),
         _one(Feature("growth", 6, 1.0, 0, 1.0), balanced),

@@ -185,13 +185,14 @@ def climbed(screening: Screening, rng: np.random.Generator, is_over: Callable[[]
     return inside + beyond, n
 
 
-def search(screening: Screening, seed: int, progress: Progress) -> Found:
+def search(screening: Screening, seed: int, progress: Progress, *, plays: bool = True) -> Found:
     """Search until the effort is spent, and return the worst that was found.
 
     Parameters
     ----------
     seed : of the candidates and of all sessions.
     progress : asked between two candidates, or batches of sessions.
+    plays : whether the worst go on to whole sessions; a variant that the certificate refuses has none.
     """
     rng = np.random.default_rng(seed)
     kept, n = climbed(screening, rng, lambda: progress() >= _SCREENED)
@@ -201,18 +202,14 @@ def search(screening: Screening, seed: int, progress: Progress) -> Found:
     beyond = next((each for each in kept if not each.is_inside), None)
     if not inside:
         raise RuntimeError("the search found no candidate that the promise covers: give it more time")
-    worst = halved(inside[:_PROMOTED], screening, seed, progress) if _can_play(screening) else inside[0]
-    rate = remeasured(worst, screening, seed, progress) if _can_play(screening) else None
+    plays = plays and screening.is_tilted and not screening.least_families
+    worst = halved(inside[:_PROMOTED], screening, seed, progress) if plays else inside[0]
+    rate = remeasured(worst, screening, seed, progress) if plays else None
     tilted = None if screening.asking.answers is Answers.OWN and screening.is_tilted else False
     kurtosis = kurtosis_of(worst.case, tilted=tilted)
     return Found(
         worst=worst, rate=rate, gap=true_gap(worst.case), kurtosis=kurtosis, beyond=beyond, n_candidates=n
     )  # fmt: skip
-
-
-def _can_play(screening: Screening) -> bool:
-    """A variant that the certificate refuses has no sessions."""
-    return screening.is_tilted and not screening.least_families
 
 
 def halved(candidates: list[Candidate], screening: Screening, seed: int, progress: Progress) -> Candidate:
