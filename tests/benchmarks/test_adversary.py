@@ -11,7 +11,7 @@ from benchmarks.adversary.candidates import AIMS, Feature, Genome, built, known_
 from benchmarks.adversary.cases import kurtosis_of, relative_gaps, true_gap
 from benchmarks.adversary.listed import LISTED
 from benchmarks.adversary.screen import Screening
-from benchmarks.adversary.search import Found, search, within_steps
+from benchmarks.adversary.search import Found, halved, looked_at, remeasured, search, within_steps
 from benchmarks.adversary.sessions import Asking, Case, play
 from protocol.certificate.terms import Across, Answers
 from protocol.game.harmonic import coefficients_from_weights
@@ -25,6 +25,14 @@ CAREFUL, DOUBT = 4000, 200  # sessions behind a final score, and what is added t
 def accepts(found: Found) -> int:
     """The quick sessions that accepted the worst candidate."""
     return int(found.worst.score * (CAREFUL + DOUBT))
+
+
+def alone(feature: Feature, aim: str) -> Genome:
+    """One feature at p = 1/2, and a claim that points one way."""
+    return Genome(
+        features=(feature,), linear=0.0, aims=tuple(float(each == aim) for each in AIMS), p=0.5, n_targets=1,
+        spread=0.0, noise=0.0, figures="honest", lies=1.0, seed=1,
+    )  # fmt: skip
 
 
 def case_named(name: str, share: float = 0.05) -> Case:
@@ -46,26 +54,46 @@ def test_the_search_breaks_kurtosis_4_without_tilted_bases() -> None:
 
 
 def test_the_search_breaks_a_certificate_that_assumes_too_little() -> None:
-    found = search(Screening(asking=Asking(kurtosis=3.0)), 0, within_steps(40))
+    found = search(Screening(asking=Asking(kurtosis=3.0)), 0, within_steps(60), plays=False)
     assert found.worst.is_inside
     assert accepts(found) > binom.isf(FALSE_ALARM, CAREFUL, DELTA)
-    assert found.rate is not None
-    assert found.rate.runs > 0
 
 
 def test_the_search_does_not_break_the_default() -> None:
-    """Fixed seeds; were a candidate's true rate delta, it would stay below the line in one of a million searches."""
-    found = search(Screening(asking=Asking()), 1, within_steps(60))
+    """Were some candidate's true rate delta, one search in a million would pass all the same."""
+    found = search(Screening(asking=Asking()), 1, within_steps(120), plays=False)
     assert found.worst.is_inside
     assert accepts(found) < binom.ppf(FALSE_ALARM, CAREFUL, DELTA)
-    assert found.rate is not None
-    assert found.rate.hits <= binom.isf(FALSE_ALARM, found.rate.runs, DELTA)
     assert found.beyond is None or not found.beyond.is_inside
 
 
-def test_the_same_seed_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = (search(Screening(asking=Asking(kurtosis=4.0), is_tilted=False), 3, within_steps(8)) for _ in "ab")
+def test_the_search_does_not_break_delegated_answers() -> None:
+    found = search(Screening(asking=Asking(answers=Answers.DELEGATED)), 1, within_steps(120), plays=False)
+    assert found.worst.is_inside
+    assert found.worst.score * (CAREFUL / 10 + DOUBT) < binom.ppf(1e-3, CAREFUL // 10, DELTA)
+
+
+def test_the_same_seed_finds_the_same() -> None:
+    screening = Screening(asking=Asking(kurtosis=4.0), is_tilted=False)
+    first, second = (search(screening, 3, within_steps(4)) for _ in "ab")
     assert (str(first.worst.genome), first.worst.score) == (str(second.worst.genome), second.worst.score)
+
+
+def test_whole_sessions_single_out_what_breaks_the_gaussian_quick_look() -> None:
+    """It promises nothing for rare events (THEORY 2), and holds for a linear residual. No quick look knows it."""
+    screening = Screening(asking=Asking(method="gaussian", max_retrainings=100))
+    rng = np.random.default_rng(0)
+    both = [
+        looked_at(alone(Feature("odd power", 6, 0.2, 0, 1.0), aim), screening, rng)
+        for aim in ("balanced on them", "elsewhere")
+    ]
+    tame = looked_at(alone(Feature("saturation", 24, 1.0, 0, 1.0, keep=5.0), "elsewhere"), screening, rng)
+    candidates = [each for each in (tame, *both) if each is not None]
+    assert len(candidates) == 3
+    worst = halved(candidates, screening, 0, within_steps(9))
+    assert worst is not tame
+    rate = remeasured(worst, screening, 0, within_steps(6))
+    assert rate.hits > binom.isf(1e-3, rate.runs, DELTA)
 
 
 # ------------------------------------------------------------------------------------------ quick looks and sessions
@@ -73,29 +101,31 @@ def test_the_same_seed_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["at least 10 of 12", "scores too small"])
 def test_quick_looks_agree_with_whole_sessions(name: str) -> None:
-    """60 sessions against 4,000 quick ones: a wrong ACCEPT in 1 of 20, and in none."""
-    case, screening, rng = case_named(name), Screening(asking=Asking()), np.random.default_rng(0)
+    """Whole sessions against 4,000 quick ones: a wrong ACCEPT in about 1 of 20, and in none."""
+    case, asking, rng = case_named(name), Asking(max_retrainings=240), np.random.default_rng(0)
+    screening, runs = Screening(asking=asking), 40
     rounds = screen.rounds_of(case, screening, rng)
     sample = screen.sample_of(case, rounds.looks[1], 1 << 15, rng)
     pilot = screen.sample_of(case, rounds.looks[0], 1 << 12, rng)
     quick = float(screen.look(sample, pilot, screening, case, rounds, 4000, rng).accepted.mean())
-    hits = sum(play(case, screening.asking, (5, run)).outcome is Outcome.ACCEPT for run in range(60))
-    low, high = binom.ppf(FALSE_ALARM, 60, 0.8 * quick), binom.isf(FALSE_ALARM, 60, min(1.25 * quick + 1e-3, 1.0))
+    hits = sum(play(case, asking, (5, run)).outcome is Outcome.ACCEPT for run in range(runs))
+    low, high = binom.ppf(FALSE_ALARM, runs, 0.8 * quick), binom.isf(FALSE_ALARM, runs, min(1.25 * quick + 1e-3, 1.0))
     assert low <= hits <= high
     assert (quick > 0.03) == (name == "at least 10 of 12")
 
 
 def test_lies_that_no_check_finds_win_where_the_kurtosis_is_above_the_assumption() -> None:
-    """Every event of one in 16 can be lied away under 36 checks; with K as large as the kurtosis none of it helps."""
-    case, rng = case_named("5 units all in", 0.0505), np.random.default_rng(0)
-    for kurtosis, is_broken in ((9.0, True), (16.0, False)):
-        asking = Asking(answers=Answers.DELEGATED, kurtosis=kurtosis)
-        screening = Screening(asking=asking)
+    """As many as clean checks leave possible, on the pairs that show most: K must be the kurtosis itself, here 24."""
+    case, rng = case_named("at least 15 of 20", 0.0505), np.random.default_rng(0)
+    rates = {}
+    for kurtosis in (9.0, 25.0):
+        screening = Screening(asking=Asking(answers=Answers.DELEGATED, kurtosis=kurtosis))
         rounds = screen.rounds_of(case, screening, rng)
         sample = screen.sample_of(case, rounds.looks[1], 1 << 14, rng)
         pilot = screen.sample_of(case, rounds.looks[0], 1 << 12, rng)
-        accepted = screen.look(sample, pilot, screening, case, rounds, 100, rng).accepted
-        assert bool(accepted.any()) is is_broken
+        rates[kurtosis] = float(screen.look(sample, pilot, screening, case, rounds, 100, rng).accepted.mean())
+    assert rates[9.0] > 0.5
+    assert rates[25.0] == 0  # a theorem, but for delta
 
 
 # -------------------------------------------------------------------------------------------------- cases are exact
@@ -151,12 +181,7 @@ def test_a_known_failures_game_is_what_it_says(genome: Genome) -> None:
 
 def test_the_kurtosis_of_a_conjunction_is_known() -> None:
     """Of 4 units at p = 1/2, claim and all: 8 in independent pairs (THEORY 2)."""
-    feature = Feature("conjunction", 4, 1.0, 0, 1.0)
-    genome = Genome(
-        features=(feature,), linear=0.0, aims=tuple(float(aim == "elsewhere") for aim in AIMS), p=0.5, n_targets=1,
-        spread=0.0, noise=0.0, figures="honest", lies=1.0, seed=1,
-    )  # fmt: skip
-    case = built(genome, 0.0505)
+    case = built(alone(Feature("conjunction", 4, 1.0, 0, 1.0), "elsewhere"), 0.0505)
     assert case is not None
     # 2^18 pairs, an event of 1 in 8: a standard error of 1% of the fourth moment, 2% with the second's.
     assert kurtosis_of(case, tilted=False) == pytest.approx(8, rel=0.05)
@@ -164,9 +189,4 @@ def test_the_kurtosis_of_a_conjunction_is_known() -> None:
 
 
 def test_a_case_that_cannot_have_its_gap_is_none() -> None:
-    spike = Feature("even spike", 5, 0.0, 0, 1.0)
-    genome = Genome(
-        features=(spike,), linear=0.0, aims=(1.0, 0.0, 0.0, 0.0, 0.0, 0.0), p=0.5, n_targets=1, spread=0.0, noise=0.0,
-        figures="honest", lies=1.0, seed=1,
-    )  # fmt: skip
-    assert built(genome, 0.05) is None
+    assert built(alone(Feature("even spike", 5, 0.0, 0, 1.0), "elsewhere"), 0.05) is None
