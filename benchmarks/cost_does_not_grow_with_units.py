@@ -18,8 +18,8 @@ from jaxtyping import Bool, Float64, Int64
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.evidence.tables import Rate
 from benchmarks.sessions import Subject, of_known, play, rate_of
+from benchmarks.tables import Rate
 from protocol.claim import Claim, Figures
 from protocol.game.known import Polynomial
 from protocol.session.messages import Outcome

@@ -26,9 +26,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.evidence.tables import RESULTS, Rate
 from benchmarks.sessions import Met, Subject, demo_digits, play, rate_of
-from benchmarks.simulated import read_csv, write_csv
+from benchmarks.tables import RESULTS, Rate, read_rows, write_rows
 from protocol.certificate.terms import Answers
 from protocol.session.messages import Outcome
 from verifier.verification import Asked
@@ -152,10 +151,10 @@ def main() -> int:
         rows.append(row)
         print(f"{row.way}, {row.claim}: {row.outcome} {row.right}", file=sys.stderr, flush=True)
     place = arguments.out / "digits.csv"
-    kept = [row for row in read_csv(Row, place) if row.way not in {way.name for way in ways}]
+    kept = [row for row in read_rows(place, Row) if row.way not in {way.name for way in ways}]
     whole: list[Row] = [*kept, *rows]
     whole.sort(key=lambda row: [way.name for way in WAYS].index(row.way))
-    write_csv(whole, place)
+    write_rows(place, whole)
     Console(width=170).print(table_of(rows))
     wanted = {(way.name, outcome): least for way in WAYS for outcome, least in
               (("ACCEPT", way.wanted), ("REJECT", way.refused))}  # fmt: skip

@@ -1,7 +1,7 @@
 """Whole sessions keep their level: every case that a certificate has failed on, or might (THEORY 1, 2).
 
     python -m benchmarks.levels_hold_in_whole_sessions [--runs 2000] [--certificate moments] [--answers own]
-        [--only TEXT] [--jobs 2] [--max-retrainings 1000]
+        [--only TEXT] [--rows 0-20,44] [--keep] [--jobs 2] [--max-retrainings 1000]
 
 No training: games whose best scores and variance are known, so that a claim's relative gap is exactly what a row says.
 Each run is a whole session, of both parties' own objects and the real planner. A claim's true relative gap is
@@ -16,7 +16,8 @@ The kurtosis of a row is that of Y, the square of an independent subset's residu
 The default promises its level up to 16, up to 24 for conjunctions and thresholds, and for any tangent claim;
 a row beyond is marked "outside". A row of the promise whose lower limit is above delta is a failure: exit status 1.
 
-Writes levels.csv (or levels_CERTIFICATE_ANSWERS.csv) below benchmarks/results.
+Writes levels.csv (or levels_CERTIFICATE_ANSWERS.csv) below benchmarks/results, after every row; --keep leaves the rows
+there that this run does not measure, so that the table can be made in several runs of the same code.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from benchmarks.adversary.cases import kurtosis_of, true_gap
 from benchmarks.adversary.lies import greedy
 from benchmarks.adversary.listed import LISTED, Listed
 from benchmarks.adversary.sessions import Asking, Case, play
-from benchmarks.evidence.tables import RESULTS, Rate, write_rows
+from benchmarks.tables import RESULTS, Rate, read_rows, write_rows
 from protocol.certificate.registry import DEFAULT, METHODS, method_named
 from protocol.certificate.terms import Answers
 from protocol.session.messages import Outcome
@@ -168,6 +169,14 @@ def shown(rows: Sequence[Row], title: str) -> Table:
     return table
 
 
+def numbers_of(text: str | None) -> list[int]:
+    """Return the numbers of the cases in ``text``, such as "0-20,44"; all where there is none."""
+    if text is None:
+        return list(range(len(LISTED)))
+    ends = [part.split("-") for part in text.split(",")]
+    return [number for end in ends for number in range(int(end[0]), int(end[-1]) + 1)]
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=2000, help="sessions a row")
@@ -175,6 +184,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--answers", choices=[each.value for each in Answers], default=Answers.OWN.value)
     parser.add_argument("--kurtosis", type=float, help="the bound that is assumed; by default the certificate's own")
     parser.add_argument("--only", default="", help="cases whose name has this text in it")
+    parser.add_argument("--rows", help="numbers of cases, such as 0-20,44; by default all")
+    parser.add_argument("--keep", action="store_true", help="keep the file's rows of other cases")
     parser.add_argument("--max-retrainings", type=int, default=1000)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, help="where the rows go")
@@ -190,13 +201,16 @@ def main() -> int:
     )  # fmt: skip
     delegated = asking.answers is Answers.DELEGATED
     numbers = [
-        i for i, each in enumerate(LISTED) if args.only in each.name and (each.is_delegated or not delegated)
+        i for i in numbers_of(args.rows)
+        if args.only in LISTED[i].name and (LISTED[i].is_delegated or not delegated)
     ]  # fmt: skip
     usual = (args.certificate, args.answers) == (DEFAULT, Answers.OWN.value)
     path = args.out or RESULTS / ("levels.csv" if usual else f"levels_{args.certificate}_{args.answers}.csv")
-    rows, began = [], time.perf_counter()
+    kept = read_rows(path, Row) if args.keep else []
+    found, rows, began = {row.case: row for row in kept}, list(kept), time.perf_counter()
     for row in measured(numbers, asking, args.runs, args.jobs):
-        rows.append(row)
+        found[row.case] = row
+        rows = [found[each.name] for each in LISTED if each.name in found]
         write_rows(path, rows)
         print(
             f"{row.case}: kurtosis {row.kurtosis:.3g}, wrong ACCEPT {row.wrong_accept:.4f}, wrong REJECT "

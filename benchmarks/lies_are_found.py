@@ -28,7 +28,7 @@ from rich.progress import track
 from rich.table import Table
 from scipy import stats
 
-from benchmarks.evidence.tables import LEVEL, RESULTS, Rate, write_rows
+from benchmarks.tables import LEVEL, RESULTS, Rate, write_rows
 from protocol.certificate import spot_check
 from protocol.certificate.moments.plan import pilot_design
 from protocol.certificate.terms import Answers, Rounds

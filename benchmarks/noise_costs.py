@@ -26,8 +26,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.evidence.tables import RESULTS, write_rows
 from benchmarks.sessions import Subject, of_known, play, rate_of
+from benchmarks.tables import RESULTS, write_rows
 from protocol.certificate import lower_bounds
 from protocol.certificate.gaussian import plan as gaussian_plan
 from protocol.certificate.gaussian import products_plan

@@ -31,7 +31,7 @@ from rich.table import Table
 from scipy import stats
 
 from benchmarks.digits_task import digits_task, independent_outputs_of, least_squares_claim, outputs_of, seed_of
-from benchmarks.simulated import limits
+from benchmarks.tables import limits
 from protocol.certificate import quantiles
 from protocol.certificate.functionals import shares, simultaneous, worth
 from protocol.certificate.functionals.worth import Estimator
@@ -213,7 +213,7 @@ class Tally:
 
     def cells(self, unit: float) -> list[str]:
         """Misses with limits, and the width in ``unit``."""
-        low, high = limits(self.missed, self.runs)
+        low, high = limits(self.missed, self.runs, 0.99)
         return [f"{self.missed / self.runs:.3f} [{low:.3f}, {high:.3f}]", f"{self.width / self.runs / unit:.2f}"]
 
 

@@ -31,9 +31,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.digits_task import RESULTS
 from benchmarks.sessions import Subject, demo_digits, is_delegated, of_known, play, rate_of
-from benchmarks.simulated import CONFIDENCE, limits, read_csv, write_csv
+from benchmarks.tables import RESULTS, limits, read_rows, write_rows
 from protocol.certificate.moments.plan import Shape
 from protocol.certificate.planning import POWER, Outlook
 from protocol.certificate.terms import Across, Answers
@@ -52,6 +51,7 @@ ERROR = 0.02
 """A promise counts as kept where the measured rate, but for chance, is at least the promise less this."""
 
 MAX_RETRAININGS, MAX_ANSWERS = 8000, 8000
+CONFIDENCE = 0.99
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +134,7 @@ def row_of(part: str, subject: Subject, asked: Asked, runs: int) -> Row | None:
     first = zlib.crc32(label.encode()) << 16
     met = [play(subject, asked, first + run) for run in range(runs)]
     hits = rate_of(met, Outcome.ACCEPT).hits
-    low, high = limits(hits, runs)
+    low, high = limits(hits, runs, CONFIDENCE)
     delegated = is_delegated(asked, subject.game)
     after = [each.plan.expected_answered if delegated else each.plan.expected_retrained for each in met]
     return Row(
@@ -287,9 +287,9 @@ def main() -> None:
         if part in wanted:
             found = [row for row in measure(arguments.runs) if row is not None]
             console.print(table_of(found))
-            rows = [*found, *(row for row in read_csv(Row, place) if row.part != part)]
+            rows = [*found, *(row for row in read_rows(place, Row) if row.part != part)]
             rows.sort(key=lambda row: list(PARTS).index(row.part))
-            write_csv(rows, place)
+            write_rows(place, rows)
             plot(rows, arguments.out / "plans.png")
     if "cheapest" in wanted:
         console.print(cheapest_table(list(cheapest_by_force())))

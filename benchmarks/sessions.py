@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from scipy.special import ndtri
 
-from benchmarks.evidence.tables import Rate
+from benchmarks.tables import Rate
 from protocol.certificate.planning import Plan
 from protocol.certificate.terms import Answers, Rounds
 from protocol.claim import Claim, Figures

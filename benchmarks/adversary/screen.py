@@ -18,14 +18,14 @@ from jaxtyping import Bool, Float64, Int64
 from benchmarks.adversary.sessions import LARGEST_NOISE, Asking, Case
 from protocol.certificate.gaussian import products, products_plan
 from protocol.certificate.moments import bound, certificate, delegated, plan_delegated
-from protocol.certificate.moments.scales import CUT, scales_of
+from protocol.certificate.moments.scales import scales_of
 from protocol.certificate.moments.tally import Rows, Tally
 from protocol.certificate.readings import read
 from protocol.certificate.registry import method_named
 from protocol.certificate.spot_check import detection_probability, most_false
 from protocol.certificate.terms import Across, Answers, Rounds
 from protocol.encoding import SEED_BYTES, Seed
-from protocol.game.sampling import Bases, Design, Draw
+from protocol.game.sampling import Bases, Design, Draw, pairs
 from protocol.game.tilting import LAMBDAS, LARGEST_RATIO, UNIFORM_16, Tilts
 
 METHOD = "moments"
@@ -60,14 +60,14 @@ class Sample:
     """M families of a design, pooled over targets with weights 1 / (T Var f), so that Var f is 1.
 
     squares : shape (M,), Y, likelihood ratio included. along : shape (M,), the residual along the claim over the
-    claim's length, likewise. below : shape (M,), squared residuals cut as the certificate cuts them, likewise.
-    largest : what ``below`` is at most, the ratio left out. claim_variance : of the claim.
+    claim's length, likewise. below : shape (M,), squared residuals, likewise; square : their mean.
+    claim_variance : of the claim.
     """
 
     squares: Float64[np.ndarray, " m"]
     along: Float64[np.ndarray, " m"]
     below: Float64[np.ndarray, " m"]
-    largest: float
+    square: float
     claim_variance: float
 
     @property
@@ -108,12 +108,11 @@ def sample_of(case: Case, design: Design, n: int, rng: np.random.Generator) -> S
     rho = design.rho if design.n_siblings > 1 else 1.0
     claim_variance = float(weights @ _variances(case))
     length = np.sqrt(claim_variance) if claim_variance > 0 else 1.0
-    cut = CUT**2 * (residual[:, 0] ** 2 * ratio[:, None]).mean(axis=0)
-    squares = np.minimum(residual**2, cut).mean(axis=1) @ weights
+    below = ratio * ((residual**2).mean(axis=1) @ weights)
     return Sample(
         squares=ratio * (residual.mean(axis=1) ** 2 @ weights) / rho,
         along=ratio * ((residual * linear).mean(axis=1) @ weights) / length,
-        below=ratio * squares, largest=float(weights @ cut), claim_variance=claim_variance,
+        below=below, square=max(float(below.mean()), 1e-9), claim_variance=claim_variance,
     )  # fmt: skip
 
 
@@ -180,19 +179,23 @@ def look(
     asking, kurtosis = screening.asking, screening.kurtosis(case)
     if asking.answers is Answers.DELEGATED:
         return _delegated(sample, pilot, screening, kurtosis, rounds, runs, rng)
-    ends = _ends(rounds, screening)
+    ends, design = _ends(rounds, screening), rounds.looks[-1]
     quantiles = np.array([bound.anytime_quantile(n, kurtosis, _alpha(asking)) for n in ends])
     parts = []
     step = max(1, _CELLS // ends[-1])
     for start in range(0, runs, step):
         chosen = _choice(rng, len(sample.squares), (ends[-1], min(step, runs - start)))
         totals = np.cumsum(sample.squares[chosen], axis=0)[np.array(ends) - 1]
-        gaps = totals / np.maximum(quantiles, 1e-300)[:, None]
+        means = totals / np.maximum(quantiles, 1e-300)[:, None]
+        # About the gaps' bounds, were Var f known (it is 1): no bound on it can do more.
+        gaps = certificate.without_own_squares(
+            means, np.full(means.shape, sample.square), n_siblings=design.n_siblings, rho=design.rho
+        )
         rows, accepted = _rows(sample, pilot, chosen.shape[1], rng), np.zeros(chosen.shape[1], dtype=bool)
-        for n, gap in zip(ends, gaps, strict=True):
-            open_ = np.flatnonzero(~accepted & (gap <= asking.epsilon))  # Var f is 1: no bound on it can do more
+        for n, mean, gap in zip(ends, means, gaps, strict=True):
+            open_ = np.flatnonzero(~accepted & (gap <= asking.epsilon))
             if len(open_):
-                accepted[open_] = _upper(sample, rows, chosen[:n], open_, gap, asking, kurtosis, ends[-1])
+                accepted[open_] = _upper(sample, rows, chosen[:n], open_, mean, asking, kurtosis, design)
         parts.append((gaps.min(axis=0) / asking.epsilon, accepted))
     bounds, accepts = (np.concatenate(each) for each in zip(*parts, strict=True))
     return Look(bounds=bounds, accepted=accepts)
@@ -200,18 +203,19 @@ def look(
 
 def _upper(
     sample: Sample, rows: Rows, chosen: Int64[np.ndarray, "n r"], which: Int64[np.ndarray, " k"],
-    gap: Float64[np.ndarray, " r"], asking: Asking, kurtosis: float, horizon: int,
+    mean: Float64[np.ndarray, " r"], asking: Asking, kurtosis: float, design: Design,
 ) -> Bool[np.ndarray, " k"]:  # fmt: skip
     """Whether these sessions' upper bounds are at most epsilon; each is a row of one certificate, at its own delta."""
     ours, taken = _rows_of(rows, which), chosen[:, which]
     tally = Tally(
-        squares=sample.squares[taken], along=sample.along[taken],
-        below=sample.below[taken] / (sample.largest * LARGEST_RATIO), above=np.zeros(taken.shape),
-        by_target=np.zeros((len(taken), 1)), ratio=LARGEST_RATIO,
+        squares=sample.squares[taken], along=sample.along[taken], below=sample.below[taken],
+        above=np.zeros(taken.shape), by_target=np.zeros((len(taken), 1)), ratio=LARGEST_RATIO,
     )  # fmt: skip
     delta = asking.delta * len(which)
-    shown = certificate.variance_shown(tally, ours, Across.EVERY, kurtosis=kurtosis, delta=delta, horizon=horizon)
-    upper, _, _ = certificate.relative_upper(gap[which], ours, shown, Across.EVERY, 2)
+    squares = certificate.squares_shown(tally, ours, delta=delta)
+    shown = certificate.variance_shown(tally, ours, Across.EVERY, squares, kurtosis=kurtosis, delta=delta)
+    gaps = certificate.without_own_squares(mean[which], squares, n_siblings=design.n_siblings, rho=design.rho)
+    upper, _, _ = certificate.relative_upper(gaps, ours, shown, Across.EVERY, 2)
     return np.asarray(upper <= asking.epsilon)
 
 
@@ -221,16 +225,15 @@ def _rows(sample: Sample, pilot: Sample, runs: int, rng: np.random.Generator) ->
     scale = first.std(axis=0, ddof=1)
     ones, pair = np.ones(runs), np.ones((runs, 2))
     return Rows(
-        weights=pair, defined=np.ones(runs, dtype=bool), claim_variance=sample.claim_variance * ones, cut=np.ones(2),
-        largest=sample.largest * ones, from_below=pair, length=np.sqrt(sample.claim_variance) * ones,
+        weights=pair, defined=np.ones(runs, dtype=bool), claim_variance=sample.claim_variance * ones,
+        square=sample.square * ones, from_below=pair, length=np.sqrt(sample.claim_variance) * ones,
         along=first.mean(axis=0), along_scale=np.where(scale > 0, scale, 1e-9), origin=np.ones(2), spread=ones,
     )  # fmt: skip
 
 
 def _rows_of(rows: Rows, which: Int64[np.ndarray, " k"]) -> Rows:
     """Some of the rows; what is a target's stays."""
-    a_target = ("cut", "origin")
-    picked = {name: getattr(rows, name)[which] for name in Rows.__dataclass_fields__ if name not in a_target}
+    picked = {name: getattr(rows, name)[which] for name in Rows.__dataclass_fields__ if name != "origin"}
     return replace(rows, **picked)
 
 
@@ -257,7 +260,7 @@ def _delegated(
     if len(open_):
         rows = _rows(sample, pilot, runs, rng)
         scaled = replace(asking, delta=plan_delegated.VARIANCE_SHARE * asking.delta)
-        accepted[open_] = _upper(sample, rows, chosen[:k], open_, gap, scaled, kurtosis, k)
+        accepted[open_] = _upper(sample, rows, chosen[:k], open_, gap, scaled, kurtosis, pairs(k))
     return Look(bounds=gap / asking.epsilon, accepted=accepted)
 
 

@@ -24,7 +24,7 @@ from benchmarks.adversary.cases import kurtosis_of, true_gap
 from benchmarks.adversary.lies import some
 from benchmarks.adversary.screen import Screening
 from benchmarks.adversary.sessions import Asking, Case, play
-from benchmarks.evidence.tables import Rate
+from benchmarks.tables import Rate
 from protocol.certificate.terms import Answers
 from protocol.errors import BudgetError
 from protocol.session.messages import Outcome

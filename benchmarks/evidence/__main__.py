@@ -24,7 +24,7 @@ from benchmarks.evidence import (
 )
 from benchmarks.evidence.every_certificate_covers_the_gap import coverage
 from benchmarks.evidence.scale import FULL, QUICK, Scale
-from benchmarks.evidence.tables import RESULTS, write_rows
+from benchmarks.tables import RESULTS, write_rows
 
 
 def power(scale: Scale, out: Path) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from benchmarks.evidence.tables import Rate
+from benchmarks.tables import Rate
 
 
 @dataclass(frozen=True, kw_only=True)

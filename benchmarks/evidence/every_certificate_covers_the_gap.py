@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.evidence import algorithm1_covers_the_gap, sessions_cover_the_gap, subjects
 from benchmarks.evidence.coverage import Cell
 from benchmarks.evidence.scale import Scale
-from benchmarks.evidence.tables import write_rows
+from benchmarks.tables import write_rows
 
 
 def coverage(scale: Scale, out: Path) -> None:

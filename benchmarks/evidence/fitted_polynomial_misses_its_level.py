@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from benchmarks.evidence.subjects import Case, Subject, family_subsets, game_subject, like_digits
-from benchmarks.evidence.tables import Rate
+from benchmarks.tables import Rate
 from protocol.game.known import Majority
 from protocol.game.sampling import families
 

@@ -18,8 +18,8 @@ import numpy as np
 from benchmarks.evidence.figures import saved, style_of
 from benchmarks.evidence.sessions_cover_the_gap import played
 from benchmarks.evidence.subjects import EPSILON, Subject
-from benchmarks.evidence.tables import Rate
 from benchmarks.sessions import play
+from benchmarks.tables import Rate
 from protocol.claim import Figures
 from protocol.session.messages import Outcome
 from verifier.verification import Asked

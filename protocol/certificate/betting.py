@@ -1,7 +1,7 @@
-"""Bounds on means of bounded variables by betting: finite-sample, at every sample size at once (THEORY 5.3).
+"""Bounds on means by betting: finite-sample, at every sample size at once (THEORY 2.12, 5.3).
 
-Nothing is assumed but the range. The capital of bets against a mean that is too large is a
-martingale when the mean is that large, so it reaches 1/alpha with probability alpha at most (Ville).
+Nothing is assumed but the range: [0, 1] from above, at least 0 from below. The capital of bets against
+a mean is a martingale when that is the mean, so it reaches 1/alpha with probability alpha at most (Ville).
 
 Letters: alpha the probability of failure; R columns, each with a bound of its own at that alpha.
 """
@@ -14,6 +14,10 @@ from jaxtyping import Float64
 BET = 0.9
 """Largest bet, as a share of what cannot lose everything."""
 
+RATES = tuple(2.0**i for i in range(-7, 2))
+"""Bets of :func:`lower_of_nonnegative`, in units of 1 / guess: best from ten values to 10^5."""
+
+_CELLS = 1 << 22  # of numbers in memory at once
 _WIDTH = 1e-12
 """What is returned is at most so far above the exact bound, and never below it."""
 
@@ -73,9 +77,63 @@ def _log_capital(
     return np.asarray(capital), np.asarray(np.maximum(slope, 1e-300))
 
 
-def betting_lower(values: Float64[np.ndarray, "m r"], alpha: float, *, horizon: int) -> Float64[np.ndarray, " r"]:
-    """Return l with P(E[X] < l) <= alpha; :func:`betting_upper` of 1 - X."""
-    return np.asarray(1.0 - betting_upper(1.0 - np.asarray(values), alpha, horizon=horizon))
+def lower_of_nonnegative(
+    values: Float64[np.ndarray, "m r"], alpha: float, *, guess: Float64[np.ndarray, " r"]
+) -> Float64[np.ndarray, " r"]:
+    """Return l with P(E[X] < l) <= alpha for each column of independent X >= 0 with one mean; shape (R,).
+
+    Against a mean as small as mu the capital prod_j (1 + lambda (X_j - mu)) is a non-negative martingale when mu is the
+    mean and lambda mu <= BET, and so is its average over nine rates lambda = RATES / guess, each cut at BET / mu. It
+    falls as mu rises, so l is where it comes down to 1/alpha. There is no largest X and no horizon: the bound holds
+    after every number of values at once.
+
+    Parameters
+    ----------
+    guess : at the means, above 0, fixed before the first value. A bad one costs width, never validity.
+    """
+    step = max(1, _CELLS // (len(RATES) * max(len(values), 1)))
+    if values.shape[1] > step:
+        parts = [slice(r, r + step) for r in range(0, values.shape[1], step)]
+        return np.concatenate([lower_of_nonnegative(values[:, part], alpha, guess=guess[part]) for part in parts])
+    if len(values) == 0:
+        return np.zeros(values.shape[1])
+    x = np.asarray(values / guess)
+    goal = -np.log(alpha) + np.log(len(RATES))
+    low, high = np.zeros(x.shape[1]), x.mean(axis=0)  # at the sample's own mean no bet has won
+    done = _log_capital_from_below(x, low)[0] < goal
+    high = np.where(done, 0.0, high)
+    spread = 2 * goal * x.var(axis=0) / len(x)
+    mean = high * np.exp(-np.sqrt(spread / np.where(high > 0, high, 1.0) ** 2))  # about where it will be
+    mean = np.maximum(mean, high / 100)
+    for _ in range(_STEPS):
+        done |= high - low <= _WIDTH * high
+        if done.all():
+            break
+        capital, slope = _log_capital_from_below(x, mean)
+        enough = capital >= goal
+        low, high = np.where(enough, mean, low), np.where(enough, high, mean)
+        after = mean + (capital - goal) / slope - _WIDTH / 2 * mean  # from the left, and ends just before the root
+        mean = np.where((after > low) & (after < high), after, (low + high) / 2)
+        done |= enough & (capital - goal <= _WIDTH * slope * mean)
+    return np.asarray(low * guess)
+
+
+def _log_capital_from_below(
+    x: Float64[np.ndarray, "m r"], mean: Float64[np.ndarray, " r"]
+) -> tuple[Float64[np.ndarray, " r"], Float64[np.ndarray, " r"]]:
+    """Log of the sum of the rates' capitals against a mean of ``mean``, and how fast it falls as that rises."""
+    rates = np.array(RATES)[:, None]
+    bets = BET / np.maximum(mean, BET / rates)  # the smaller of the rate and BET / mean
+    factors = 1 + bets[:, None] * (x - mean)
+    logs = np.log(factors).sum(axis=1)
+    capital = np.logaddexp.reduce(logs, axis=0)
+    # d/dmu of log(1 + bet (x - mu)): -bet over the factor; where the bet is BET / mu, x / mu times that.
+    inverse = 1 / factors
+    falls = np.where(
+        bets < rates, (1 - (1 - BET) * inverse).sum(axis=1) / np.maximum(mean, BET / rates), bets * inverse.sum(axis=1)
+    )
+    slope = (np.exp(logs - capital) * falls).sum(axis=0)
+    return np.asarray(capital), np.asarray(np.maximum(slope, 1e-300))
 
 
 def _bets(

@@ -14,7 +14,7 @@ from benchmarks.evidence import algorithm1_covers_the_gap as paper
 from benchmarks.evidence import sessions_cover_the_gap, subjects
 from benchmarks.evidence.__main__ import main
 from benchmarks.evidence.fitted_polynomial_misses_its_level import DEGREES, NODES, non_negative_fit
-from benchmarks.evidence.tables import Rate
+from benchmarks.tables import Rate
 from protocol.certificate.algorithm1 import bound as algorithm1
 from protocol.encoding import Seed
 from protocol.game import harmonic

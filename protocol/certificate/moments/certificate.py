@@ -8,7 +8,9 @@ opposed to the claim as far as the gap allows. The other measures how it lies al
 
     Var f >= Var g + 2 E[g~ r] + E r^2
 
-with a bound from below on either mean (``bound.lower_of_mean``, and ``betting`` on cut squares). From
+with a bound from below on either mean (``bound.lower_of_mean``, and ``betting`` on squares). Of families
+of s siblings E Y holds sigma^2 / s, sigma^2 the mean square of one residual with its noise; what betting
+shows of sigma^2 is taken off again. From
 below, the gap is at least the squared mean of the residual along the claim, over Var f from above by
 betting within the range.
 
@@ -208,23 +210,45 @@ def relative_upper(
     return upper, variance, by_minkowski >= variance
 
 
+def squares_shown(tally: Tally, rows: Rows, *, delta: float) -> Float64[np.ndarray, " r"]:
+    """Return sum_t w_rt Var r_t of each row from below; SQUARES_SHARE of ``delta``, the whole certificate's, is spent.
+
+    Nothing is assumed.
+    """
+    return betting.lower_of_nonnegative(tally.below, SQUARES_SHARE * delta / len(rows.defined), guess=rows.square)
+
+
+def without_own_squares(
+    mean: Float64[np.ndarray, "*r"], squares: Float64[np.ndarray, "*r"], *, n_siblings: int, rho: float
+) -> Float64[np.ndarray, "*r"]:
+    """Return each row's gap from above, given E Y from above and sum_t w_rt Var r_t from below.
+
+    By (2c) rho E Y = (sigma^2 + (s-1) A) / s where A >= rho gap, so gap <= (s rho E Y - sigma^2) / ((s-1) rho). Two
+    bounds that contradict each other, squares larger than families can have, prove nothing: then E Y alone counts.
+    """
+    if n_siblings == 1:
+        return mean
+    with np.errstate(invalid="ignore"):
+        less = (n_siblings * rho * mean - squares) / ((n_siblings - 1) * rho)
+    return np.where((less > 0) & (less < mean), less, mean)
+
+
 def variance_shown(
-    tally: Tally, rows: Rows, across: Across, *, kurtosis: float, delta: float, horizon: int
+    tally: Tally, rows: Rows, across: Across, squares: Float64[np.ndarray, " r"], *, kurtosis: float, delta: float
 ) -> Float64[np.ndarray, " r"]:
     """Return Var f of each row from below, by how the residual lies along the claim; 0 where that shows nothing.
 
-    delta : of the whole certificate; ALONG_SHARE and SQUARES_SHARE of it are spent.
+    squares : of :func:`squares_shown`. delta : of the whole certificate; ALONG_SHARE of it is spent.
     """
     n_rows, n_targets = len(rows.defined), rows.weights.shape[1]
     if across is Across.MEAN and n_targets > 1:  # its row's weights are the claim's: no variance is made of them
         return np.zeros(n_rows)
     alpha = ALONG_SHARE * delta / n_rows
     along = bound.lowers_of_means(tally.along, rows.along, rows.along_scale, along_kurtosis(kurtosis, tally), alpha)
-    squares = betting.betting_lower(tally.below, SQUARES_SHARE * delta / n_rows, horizon=horizon)
     # A row's weights and those that it is bounded from below with differ by one factor where there is one target.
     factor = rows.weights[:, 0] / rows.from_below[:, 0] if n_targets == 1 else np.ones(n_rows)
     opposed = 2 * factor * rows.length * np.where(np.isfinite(along), along, 0.0)
-    shown = rows.claim_variance + opposed + squares * rows.largest * tally.ratio
+    shown = rows.claim_variance + opposed + squares
     return np.where(np.isfinite(along), np.maximum(shown, 0.0), 0.0)
 
 
@@ -274,8 +298,10 @@ def certify(
     alpha = GAP_SHARE * delta / n_rows
     q = bound.anytime_quantile(n, kurtosis, alpha)
     total = tally.squares.sum(axis=0)
-    gap = total / q if q > 0 else np.full(n_rows, np.inf)
-    shown = variance_shown(tally, rows, across, kurtosis=kurtosis, delta=delta, horizon=horizon)
+    squares = squares_shown(tally, rows, delta=delta)
+    mean = total / q if q > 0 else np.full(n_rows, np.inf)
+    gap = without_own_squares(mean, squares, n_siblings=n_siblings, rho=rho)
+    shown = variance_shown(tally, rows, across, squares, kurtosis=kurtosis, delta=delta)
     upper, variance, by_minkowski = relative_upper(gap, rows, shown, across, rows.weights.shape[1])
     lower, along_lower = lower_of(tally, rows, across, kurtosis=kurtosis, delta=delta, horizon=horizon)
     return MomentsCertificate(

@@ -17,7 +17,13 @@ import numpy as np
 from jaxtyping import Float64
 
 from protocol.certificate.gaussian import products, products_plan
-from protocol.certificate.moments.certificate import GAP_SHARE, MomentsCertificate, relative_upper, variance_shown
+from protocol.certificate.moments.certificate import (
+    GAP_SHARE,
+    MomentsCertificate,
+    relative_upper,
+    squares_shown,
+    variance_shown,
+)
 from protocol.certificate.moments.plan import FLOOR, Shape, pilot_design
 from protocol.certificate.moments.scales import Scales
 from protocol.certificate.moments.tally import Rows, Tally
@@ -105,9 +111,8 @@ def certify(
     )  # fmt: skip
     # A row of weights is the scales' own, or of one target, whose factor from the one to the other is known.
     gaps = np.array([gap * rows.weights[0, 0] / scales.weights[0]])
-    shown = variance_shown(
-        tally, rows, found.across, kurtosis=found.kurtosis, delta=found.delta, horizon=tally.n_families
-    )
+    squares = squares_shown(tally, rows, delta=found.delta)
+    shown = variance_shown(tally, rows, found.across, squares, kurtosis=found.kurtosis, delta=found.delta)
     upper, variance, by_minkowski = relative_upper(gaps, rows, shown, found.across, len(scales.weights))
     return replace(found, upper=upper, gap_upper=gaps, variance_lower=variance, by_minkowski=by_minkowski)
 

@@ -26,6 +26,7 @@ from protocol.certificate.moments.certificate import (
     SQUARES_SHARE,
     MomentsCertificate,
     relative_upper,
+    squares_shown,
     variance_shown,
 )
 from protocol.certificate.moments.certificate import GAP_SHARE as OWN_GAP_SHARE
@@ -41,7 +42,7 @@ CHECK_SHARE, GAP_SHARE = 0.75, 0.15
 """Of delta: that more pairs are false than clean checks say; that the gap's bound fails."""
 
 VARIANCE_SHARE = (1 - CHECK_SHARE - GAP_SHARE) / (ALONG_SHARE + SQUARES_SHARE)
-"""So much of delta is what ``variance_shown`` takes its shares of: what it spends is what is left."""
+"""So much of delta is what ``squares_shown`` and ``variance_shown`` take their shares of: they spend what is left."""
 
 _OWN_GAP = OWN_GAP_SHARE / GAP_SHARE
 
@@ -76,10 +77,9 @@ def despite_lies(
         delegated.upper_despite_lies(squares, n_false, found.kurtosis, alpha, float(s), cutoff=cutoff)
         for squares, s in zip(tally.squares.T, shift, strict=True)
     ])  # fmt: skip
-    horizon = own.n_families
-    shown = variance_shown(
-        own, rows, found.across, kurtosis=found.kurtosis, delta=VARIANCE_SHARE * found.delta, horizon=horizon
-    )
+    delta = VARIANCE_SHARE * found.delta
+    squares = squares_shown(own, rows, delta=delta)
+    shown = variance_shown(own, rows, found.across, squares, kurtosis=found.kurtosis, delta=delta)
     upper, variance, by_minkowski = relative_upper(gap, rows, shown, found.across, rows.weights.shape[1])
     return replace(
         found, n_false=n_false, upper=upper, gap_upper=gap, variance_lower=variance, by_minkowski=by_minkowski

@@ -21,9 +21,6 @@ from protocol.game import Game
 FLOOR = 0.1
 """Of the median V: no target's V counts as less. A target whose pilot saw no rare event would be the whole pool."""
 
-CUT = 4.0
-"""Squared residuals are cut at so many standard deviations of the pilot, where their mean is bounded from below."""
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scales:

@@ -14,13 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from protocol.certificate.moments.scales import CUT, Scales
+from protocol.certificate.moments.scales import Scales
 from protocol.certificate.readings import Readings
 from protocol.certificate.terms import Across
 from protocol.game import Game
 
 NO_VARIANCE = 1e-30
 """Of a target's squared half range: a claim's variance below it is none, for it is less than outputs are rounded by."""
+
+LEAST_SQUARE = 1e-9
+"""Of an output's variance: no residual's mean square is guessed to be less. A guess is not 0."""
 
 RANGE_PRICE = 1 / 16
 """About what a bound on the mean of n values pays for their range: ln(1/alpha)/n after a hundred families."""
@@ -32,8 +35,7 @@ class Rows:
 
     weights : shape (R, T), finite, at least 0. defined : shape (R,), False where a row's weights do not exist.
     claim_variance : shape (R,); sum_t w_rt Var g_t, exact; 0 where a row is not defined.
-    cut : shape (T,); squared residuals are cut here when their mean is bounded from below. largest : shape (R,), the
-        range of a row's cut squares.
+    square : shape (R,), above 0; a guess at sum_t w_rt Var r_t, by the pilot.
     from_below : shape (A, T), weights of the rows bounded from below. length : shape (A,), sqrt(sum_t w_at Var g_t).
     along, along_scale : shape (A,); mean and standard deviation in the pilot of the residual along the claim.
     origin : shape (T,); Var f_t is at most the mean square about it. spread : shape (A,), the range of
@@ -43,8 +45,7 @@ class Rows:
     weights: Float64[np.ndarray, "r t"]
     defined: Bool[np.ndarray, " r"]
     claim_variance: Float64[np.ndarray, " r"]
-    cut: Float64[np.ndarray, " t"]
-    largest: Float64[np.ndarray, " r"]
+    square: Float64[np.ndarray, " r"]
     from_below: Float64[np.ndarray, "a t"]
     length: Float64[np.ndarray, " a"]
     along: Float64[np.ndarray, " a"]
@@ -74,14 +75,13 @@ def rows_of(game: Game, pilot: Readings, scales: Scales, across: Across) -> Rows
     length = np.sqrt(from_below @ claim_variance)
     along = along_claim(pilot, scales, from_below, length)
     scale = along.std(axis=0, ddof=1)
-    cut = CUT**2 * (pilot.residual - scales.centre)[:, 0].var(axis=0)
+    square = weights @ (pilot.residual - scales.centre)[:, 0].var(axis=0)
     origin = _origin(game, pilot)
     return Rows(
         weights=weights,
         defined=defined,
         claim_variance=np.where(defined, weights @ claim_variance, 0.0),
-        cut=cut,
-        largest=weights @ cut,
+        square=np.maximum(square, LEAST_SQUARE * (weights @ scales.variance)),
         from_below=from_below,
         length=length,
         along=along.mean(axis=0),
@@ -120,9 +120,9 @@ class Tally:
     """The families so far, in the order of their index.
 
     squares : shape (B, R); sum_t w_rt (m_bt - centre_t)^2 over rho.
-    along : shape (B, A); the residual along the claim. below : shape (B', R), cut squared residuals over their range,
-    whose mean is at most that of the squares. above : shape (B, A), squares about the origin over their range.
-    ratio : the range of ``below`` and ``above`` is so many times the rows'; 1 unless bases are tilted.
+    along : shape (B, A); the residual along the claim. below : shape (B', R), the mean over siblings of sum_t w_rt
+    r_t^2, whose expectation is sum_t w_rt Var r_t. above : shape (B, A), squares about the origin over their range.
+    ratio : the range of ``above`` is so many times the rows'; 1 unless bases are tilted.
     by_target : shape (B, T); a family's squares over each target's variance in the pilot, for the reader only.
     """
 
@@ -158,10 +158,11 @@ def tally_of(
     rho = readings.rho if readings.n_siblings > 1 else 1.0
     means = readings.residual.mean(axis=1) - scales.centre
     share = np.ones(1) if ratio is None else weight / largest_ratio
+    below = _below(readings, rows)
     return Tally(
         squares=np.asarray(weight[:, None] * (means**2 @ rows.weights.T) / rho),
         along=weight[:, None] * along_claim(readings, scales, rows.from_below, rows.length),
-        below=share[:, None] * _below(readings, rows),
+        below=weight[: len(below), None] * below,
         above=share[:, None] * _above(readings, rows),
         by_target=weight[:, None] * means**2 / scales.variance / rho,
         ratio=largest_ratio,
@@ -175,17 +176,17 @@ def joined(parts: list[Tally]) -> Tally:
 
 
 def _below(readings: Readings, rows: Rows) -> Float64[np.ndarray, "c r"]:
-    """Values in [0, 1], mean at most sum_t w_rt Var r_t over ``largest``: odd squares, or half squared differences.
+    """Values of mean sum_t w_rt Var r_t, not negative: odd squares, or half squared differences.
 
     Siblings of a family are alike, so its mean over them is one value. Away from p = 1/2 two families make one value.
     """
     residual = readings.residual
     if readings.even is not None:
-        squares = np.minimum(residual**2, rows.cut)
+        squares = residual**2
     else:
         n = readings.n_families // 2 * 2
-        squares = np.minimum((residual[0:n:2] - residual[1:n:2]) ** 2 / 2, rows.cut)
-    return np.asarray(squares.mean(axis=1) @ rows.weights.T / np.where(rows.largest > 0, rows.largest, 1.0))
+        squares = (residual[0:n:2] - residual[1:n:2]) ** 2 / 2
+    return np.asarray(squares.mean(axis=1) @ rows.weights.T)
 
 
 def _above(readings: Readings, rows: Rows) -> Float64[np.ndarray, "b a"]:

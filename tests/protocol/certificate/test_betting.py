@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import optimize, stats
 
-from protocol.certificate.betting import BET, betting_lower, betting_upper
+from protocol.certificate.betting import BET, RATES, betting_upper, lower_of_nonnegative
 
 FALSE_ALARM = 1e-4
 
@@ -93,13 +94,13 @@ def test_values_of_rare_spikes_are_missed_at_most_alpha_of_the_time_over_many_lo
     st.integers(1, 500),
 )
 def test_bounds_are_in_the_range_and_on_their_side_of_the_mean(values: np.ndarray, alpha: float, horizon: int) -> None:
-    upper, lower = betting_upper(values, alpha, horizon=horizon), betting_lower(values, alpha, horizon=horizon)
+    upper = betting_upper(values, alpha, horizon=horizon)
+    lower = lower_of_nonnegative(values, alpha, guess=np.full(values.shape[1], 0.5))
     assert upper.shape == lower.shape == (values.shape[1],)
     assert (upper >= values.mean(axis=0) - 1e-12).all()
     assert (upper <= 1).all()
     assert (lower <= values.mean(axis=0) + 1e-12).all()
     assert (lower >= 0).all()
-    assert lower == pytest.approx(1 - betting_upper(1 - values, alpha, horizon=horizon), abs=1e-15)
 
 
 def test_columns_have_nothing_to_do_with_each_other() -> None:
@@ -111,7 +112,7 @@ def test_columns_have_nothing_to_do_with_each_other() -> None:
 
 def test_no_values_leave_no_bound() -> None:
     assert betting_upper(np.empty((0, 3)), 0.05, horizon=10).tolist() == [1.0, 1.0, 1.0]
-    assert betting_lower(np.empty((0, 3)), 0.05, horizon=10).tolist() == [0.0, 0.0, 0.0]
+    assert lower_of_nonnegative(np.empty((0, 3)), 0.05, guess=np.ones(3)).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_what_rounding_takes_out_of_the_range_is_put_back() -> None:
@@ -138,4 +139,67 @@ def test_the_bound_is_not_much_wider_than_the_best_there_is() -> None:
     assert floor <= betting_upper(np.zeros((m, 1)), alpha, horizon=m)[0] < 1.3 * floor
     steady = 0.4 + 0.01 * np.random.default_rng(5).random((m, 1))
     assert betting_upper(steady, alpha, horizon=m)[0] < steady.mean() + 0.005
-    assert betting_lower(steady, alpha, horizon=m)[0] > steady.mean() - 0.005
+
+
+# ---------------------------------------------------------------- from below
+
+
+def naive_lower(values: list[float], alpha: float, guess: float) -> float:
+    """By bisection on the capital, written out."""
+
+    def capital(mean: float) -> float:
+        total = 0.0
+        for rate in RATES:
+            product = 1.0
+            for x in values:
+                product *= 1 + min(rate / guess, BET / mean if mean > 0 else math.inf) * (x - mean)
+            total += product / len(RATES)
+        return total
+
+    low, high = 0.0, sum(values) / len(values)
+    if capital(0.0) < 1 / alpha:
+        return 0.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if capital(middle) >= 1 / alpha else (low, middle)
+    return low
+
+
+@pytest.mark.parametrize("guess", [0.01, 1.0, 30.0])
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_the_bound_from_below_is_that_of_a_loop(guess: float, size: float) -> None:
+    values = size * np.random.default_rng(6).exponential(size=(40, 3)) ** np.arange(1, 4)
+    found = lower_of_nonnegative(values, 0.05, guess=np.full(3, size * guess))
+    for r in range(3):
+        assert found[r] == pytest.approx(naive_lower(values[:, r].tolist(), 0.05, size * guess), rel=1e-9)
+
+
+LAWS: dict[str, Callable[[np.random.Generator, tuple[int, int]], np.ndarray]] = {
+    "exponential": lambda rng, shape: rng.exponential(size=shape),
+    "Gaussian squares": lambda rng, shape: rng.standard_normal(shape) ** 2,
+    "1 in 20": lambda rng, shape: 20.0 * (rng.random(shape) < 0.05),
+    "heavy": lambda rng, shape: 1.1 * rng.pareto(2.1, shape),
+    "half are 0": lambda rng, shape: 2.0 * (rng.random(shape) < 0.5),
+}
+
+
+@pytest.mark.parametrize("guess", [0.1, 1.0, 10.0])
+@pytest.mark.parametrize("name", LAWS)
+def test_the_bound_from_below_holds_at_every_look_at_once(name: str, guess: float) -> None:
+    """Every law has mean 1."""
+    runs, alpha = 1000, 0.1
+    values = LAWS[name](np.random.default_rng(7), (300, runs))
+    ever = np.zeros(runs, dtype=bool)
+    for n in (1, 2, 4, 8, 15, 30, 60, 100, 150, 220, 300):
+        ever |= lower_of_nonnegative(values[:n], alpha, guess=np.full(runs, guess)) > 1
+    assert ever.sum() <= stats.binom.isf(FALSE_ALARM, runs, alpha)
+    assert ever.any(), "and it is a bound that can miss"
+
+
+def test_the_bound_from_below_is_worth_having() -> None:
+    """A Gaussian's squares at a hundredth: 80 show about half of their mean, 1,000 five sixths; of 24 means, more."""
+    rng = np.random.default_rng(8)
+    squares = rng.standard_normal((1000, 24, 200)) ** 2
+    for n, siblings, least in ((80, 1, 0.45), (1000, 1, 0.8), (80, 24, 0.8), (1000, 24, 0.94)):
+        values = squares[:n, :siblings].mean(axis=1)
+        assert np.median(lower_of_nonnegative(values, 0.01, guess=np.ones(200))) > least

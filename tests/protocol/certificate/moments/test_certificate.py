@@ -32,7 +32,9 @@ from protocol.certificate.moments.certificate import (
     lower_of,
     observed_kurtosis,
     relative_upper,
+    squares_shown,
     variance_shown,
+    without_own_squares,
     worst_targets,
 )
 from protocol.certificate.moments.tally import Rows, Tally
@@ -75,7 +77,7 @@ def rows_with(claim_variance: list[float], *, weights: list[list[float]] | None 
     one, zero = np.ones(n), np.zeros(n)
     return Rows(
         weights=table, defined=np.ones(n, dtype=bool), claim_variance=np.array(claim_variance),
-        cut=np.ones(table.shape[1]), largest=one, from_below=table, length=one, along=zero, along_scale=one,
+        square=one, from_below=table, length=one, along=zero, along_scale=one,
         origin=np.zeros(table.shape[1]), spread=one,
     )  # fmt: skip
 
@@ -184,16 +186,16 @@ def test_no_more_than_delta_is_spent_on_either_side(
     rng = np.random.default_rng(1)
     tally, rows = tallied(world, world.pilot(rng), *world.readings(rng, 100, tilted=True), across)
     names = {"anytime_quantile": 2, "lowers_of_means": 4, "lower_of_absolute_means": 4}
-    bounds, bets = Recorder(bound, names), Recorder(betting, {"betting_lower": 1, "betting_upper": 1})
+    bounds, bets = Recorder(bound, names), Recorder(betting, {"lower_of_nonnegative": 1, "betting_upper": 1})
     monkeypatch.setattr(certificate, "bound", bounds)
     monkeypatch.setattr(certificate, "betting", bets)
     certified(tally, rows, across)
     n_rows = len(rows.defined)
     above = n_rows * bounds.spent["anytime_quantile"]
-    above += bounds.spent.get("lowers_of_means", 0.0) + bets.spent.get("betting_lower", 0.0)
+    above += bounds.spent.get("lowers_of_means", 0.0) + bets.spent["lower_of_nonnegative"]
     below = bounds.spent["lower_of_absolute_means"] + bets.spent["betting_upper"]
     is_mean = across is Across.MEAN and n_targets == 3  # which takes Minkowski's step alone
-    assert above == pytest.approx(0.05 * (GAP_SHARE if is_mean else 1.0), rel=1e-12)
+    assert above == pytest.approx(0.05 * (GAP_SHARE + SQUARES_SHARE if is_mean else 1.0), rel=1e-12)
     assert below == pytest.approx(0.05, rel=1e-12)
     assert GAP_SHARE + ALONG_SHARE + SQUARES_SHARE <= 1 + 1e-15
     assert 0 < BELOW_SHARE < 1
@@ -257,6 +259,14 @@ def of(game: Any, factor: float = 1.0, *, noise: float = 0.0, **design: Any) -> 
 
 POLYNOMIAL = Polynomial(N, 0.8, 0.05, 0.15)
 ELSEWHERE = Polynomial(N, 0.8, 0.05, 0.15, p=0.25)
+
+
+def shown_of(tally: Tally, rows: Rows, kurtosis: float, delta: float) -> np.ndarray:
+    """What families show of each row's variance."""
+    squares = squares_shown(tally, rows, delta=delta)
+    return variance_shown(tally, rows, Across.EVERY, squares, kurtosis=kurtosis, delta=delta)
+
+
 CASES = {
     "honest": of(POLYNOMIAL),
     "over-scaled": of(POLYNOMIAL, 1.3),
@@ -266,6 +276,7 @@ CASES = {
     "noise, over-scaled": of(Linear(N, 0.7), 1.25, noise=0.6),
     "drawn without tilts": of(POLYNOMIAL, 1.2, tilted=False),
     "siblings": of(POLYNOMIAL, 1.2, n_siblings=4, keep=0.8),
+    "noise, many siblings": of(Linear(N, 0.7), 0.9, noise=0.6, n_siblings=16, keep=0.98),
     "rare units": of(ELSEWHERE, tilted=False, kurtosis=9.0),
     "rare units, over-scaled": of(ELSEWHERE, 1.3, tilted=False, kurtosis=9.0),
     "rare units, siblings": of(ELSEWHERE, 1.2, tilted=False, kurtosis=9.0, n_siblings=3, keep=0.8),
@@ -285,9 +296,7 @@ def test_what_is_shown_of_the_variance_is_no_more_than_it_is(name: str) -> None:
     tally, rows = case.columns(1, RUNS, LOOKS[-1])
     ever = np.zeros(RUNS, dtype=bool)
     for n in LOOKS:
-        shown = variance_shown(
-            first(tally, n), rows, Across.EVERY, kurtosis=case.kurtosis, delta=DELTA * RUNS, horizon=LOOKS[-1]
-        )  # fmt: skip
+        shown = shown_of(first(tally, n), rows, case.kurtosis, DELTA * RUNS)
         assert (shown >= 0).all()
         ever |= shown / rows.weights[:, 0] > case.variance
     assert ever.sum() <= most_misses(RUNS, (ALONG_SHARE + SQUARES_SHARE) * DELTA)
@@ -311,7 +320,7 @@ def test_what_is_shown_comes_near_the_variance_with_many_families() -> None:
     for name, share in (("honest", 0.85), ("over-scaled", 0.8), ("all noise", 0.55), ("rare units", 0.75)):
         case = CASES[name]
         tally, rows = case.columns(3, 3, 2000)
-        shown = variance_shown(tally, rows, Across.EVERY, kurtosis=case.kurtosis, delta=0.15, horizon=2000)
+        shown = shown_of(tally, rows, case.kurtosis, 0.15)
         assert (shown / rows.weights[:, 0] > share * case.variance).all(), name
 
 
@@ -319,20 +328,42 @@ def test_an_over_scaled_claim_is_not_taken_at_its_own_variance() -> None:
     """Var g is 1.69 Var f there: only what lies along the claim takes it back."""
     case = of(Linear(N), 1.3)
     tally, rows = case.columns(4, 20, 400)
-    shown = variance_shown(tally, rows, Across.EVERY, kurtosis=6.0, delta=DELTA * 20, horizon=400)
+    shown = shown_of(tally, rows, 6.0, DELTA * 20)
     assert (rows.claim_variance / rows.weights[:, 0] > 1.6).all()
     assert (shown / rows.weights[:, 0] <= 1.0).all()
     assert (shown / rows.weights[:, 0] > 0.5).all()
 
 
-def test_squares_beyond_the_cut_count_as_the_cut() -> None:
-    """A residual that is nothing but rare spikes: the mean of what was seen is above what it is bound by."""
-    case = of(Spikes(N, 5, 30.0), 1.0)
-    world = World(game=case.world.game, scores=Linear(N).best)
-    tally, rows = columns(world, np.random.default_rng(5), 40, 100)
-    assert (tally.below <= 1).all()
-    squares = betting.betting_lower(tally.below, 0.01, horizon=100) * rows.largest
-    assert (squares <= tally.squares.mean(axis=0) + 1e-12).all()
+def test_rare_spikes_are_in_the_mean_of_squares() -> None:
+    """A residual that is nothing but rare spikes: what is shown of its mean square is no more than it is."""
+    game = Spikes(N, 4, 2.0)
+    world = World(game=game, scores=game.best)
+    tally, rows = columns(world, np.random.default_rng(5), 200, 100)
+    truth = game.variance - (game.best**2).sum() / 4
+    shown = squares_shown(tally, rows, delta=0.4 / SQUARES_SHARE * 200) / rows.weights[:, 0]
+    assert (shown > truth).sum() <= most_misses(200, 0.4)
+    assert np.median(shown) > 0.2 * truth
+
+
+@pytest.mark.parametrize("n_siblings", [2, 5, 30])
+@pytest.mark.parametrize("rho", [0.1, 0.7, 1.0])
+def test_a_familys_own_squares_are_taken_off_exactly(n_siblings: int, rho: float) -> None:
+    """(2c): with E Y and the mean square known, what is left is the covariance of two siblings over rho."""
+    covariance, square = 0.03, 0.4
+    mean = (square + (n_siblings - 1) * covariance) / n_siblings / rho
+    found = without_own_squares(np.array([mean]), np.array([square]), n_siblings=n_siblings, rho=rho)
+    assert found[0] == pytest.approx(min(covariance / rho, mean), rel=1e-12)
+
+
+@pytest.mark.parametrize("squares", [0.0, 5.0, math.inf])
+def test_what_contradicts_itself_takes_nothing_off(squares: float) -> None:
+    """Squares that are larger than families can have; none; and pairs, which have nothing else."""
+    mean = np.array([0.5, math.inf])
+    for n_siblings in (1, 4):
+        found = without_own_squares(mean, np.full(2, squares), n_siblings=n_siblings, rho=0.5)
+        assert (found <= mean).all()
+        if n_siblings == 1 or squares:
+            assert found.tolist() == mean.tolist()
 
 
 # ---------------------------------------------------------------- from below

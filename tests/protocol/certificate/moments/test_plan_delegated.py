@@ -22,9 +22,9 @@ from protocol.certificate import betting, spot_check
 from protocol.certificate.moments import bound, delegated, plan_delegated
 from protocol.certificate.moments.certificate import (
     ALONG_SHARE,
-    SQUARES_SHARE,
     MomentsCertificate,
     certify,
+    squares_shown,
     variance_shown,
 )
 from protocol.certificate.moments.method import Moments
@@ -175,9 +175,9 @@ def test_the_variance_is_shown_by_what_was_retrained_here_alone() -> None:
     told = judged(replace(tally, along=along, below=below), rows, N_CHECKS, 0)
     assert told.variance_lower == pytest.approx(honest.variance_lower, rel=1e-12)
     assert told.upper == pytest.approx(honest.upper, rel=1e-12)
-    own = variance_shown(
-        first(tally, N_CHECKS), rows, Across.POOLED, kurtosis=KURTOSIS, delta=VARIANCE_SHARE * 0.05, horizon=N_CHECKS
-    )  # fmt: skip
+    ours, delta = first(tally, N_CHECKS), VARIANCE_SHARE * 0.05
+    squares = squares_shown(ours, rows, delta=delta)
+    own = variance_shown(ours, rows, Across.POOLED, squares, kurtosis=KURTOSIS, delta=delta)
     assert honest.variance_lower[0] >= own[0]
 
 
@@ -237,11 +237,11 @@ def test_checks_gap_and_variance_share_delta(monkeypatch: pytest.MonkeyPatch, ac
     monkeypatch.setattr(delegated, "upper_despite_lies", upper)
     lowers = recorded("along", bound.lowers_of_means, 4, lambda args: args[0].shape[1])
     monkeypatch.setattr(bound, "lowers_of_means", lowers)
-    bets = recorded("squares", betting.betting_lower, 1, lambda args: args[0].shape[1])
-    monkeypatch.setattr(betting, "betting_lower", bets)
+    bets = recorded("squares", betting.lower_of_nonnegative, 1, lambda args: args[0].shape[1])
+    monkeypatch.setattr(betting, "lower_of_nonnegative", bets)
     despite_lies(found, tally, rows, own, n_false=1, shift=np.zeros(len(rows.defined)))
     total = checks + sum(spent.values())
-    unused = (ALONG_SHARE + SQUARES_SHARE) * VARIANCE_SHARE * 0.05 if across is Across.MEAN and n_targets == 2 else 0.0
+    unused = ALONG_SHARE * VARIANCE_SHARE * 0.05 if across is Across.MEAN and n_targets == 2 else 0.0
     assert total + unused == pytest.approx(0.05, rel=1e-12)
 
 

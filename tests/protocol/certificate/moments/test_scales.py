@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from protocol.certificate.moments.scales import CUT, FLOOR, Scales, scales_of
+from protocol.certificate.moments.scales import FLOOR, Scales, scales_of
 from protocol.certificate.moments.tally import rows_of
 from protocol.certificate.planning import GAUSSIAN_SD, Seen
 from protocol.certificate.readings import Readings
@@ -234,11 +234,12 @@ def test_every_number_is_finite_whatever_the_claim(p: float, size: float, across
         scales = scales_of(world.statement, pilot)
         assert_finite(scales)
         rows = rows_of(world.statement, pilot, scales, across)
-        for name in ("weights", "claim_variance", "cut", "largest", "from_below", "length", "along", "spread"):
+        for name in ("weights", "claim_variance", "square", "from_below", "length", "along", "spread"):
             assert np.isfinite(getattr(rows, name)).all()
         assert (rows.along_scale > 0).all()
         assert np.isfinite(rows.along_scale).all()
-        assert (rows.cut >= 0).all()
+        assert (rows.square >= 0).all()
+        assert (rows.square[rows.defined] > 0).all()
         assert (rows.weights >= 0).all()
 
 
@@ -248,12 +249,3 @@ def assert_finite(scales: Scales) -> None:
     assert (scales.weights > 0).all()
     for name in Seen.__dataclass_fields__:
         assert math.isfinite(getattr(scales.seen, name))
-
-
-def test_squares_are_cut_at_so_many_standard_deviations_of_the_pilot() -> None:
-    pilot = drawn(9)
-    rows = rows_of(game_of(3), pilot, scales_of(game_of(3), pilot), Across.POOLED)
-    residual = pilot.output[:, 0] - pilot.linear[:, 0]
-    for t in range(3):
-        mean = sum(residual[:, t]) / 10
-        assert rows.cut[t] == pytest.approx(CUT**2 * sum((r - mean) ** 2 for r in residual[:, t]) / 10, rel=1e-12)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.certificate.moments.certificate import certify
+from protocol.certificate.moments.certificate import certify, squares_shown
 from protocol.certificate.moments.scales import Scales, scales_of
 from protocol.certificate.moments.tally import NO_VARIANCE, Rows, Tally, along_claim, joined, rows_of, tally_of
 from protocol.certificate.readings import Readings, chosen
@@ -55,9 +55,9 @@ def test_rows_are_those_of_a_loop(across: Across, p: float) -> None:
     assert rows.claim_variance == pytest.approx(
         [sum(w * v for w, v in zip(row, variance_g, strict=True)) for row in weights]
     )
-    assert rows.largest == pytest.approx(
-        [sum(w * float(c) for w, c in zip(row, rows.cut, strict=True)) for row in weights]
-    )
+    residual = pilot.output[:, 0] - pilot.linear[:, 0]
+    spread = [sum((r - sum(residual[:, t]) / 10) ** 2 for r in residual[:, t]) / 10 for t in range(2)]
+    assert rows.square == pytest.approx([sum(w * v for w, v in zip(row, spread, strict=True)) for row in weights])
     assert rows.from_below == pytest.approx(np.array(below), rel=1e-12)
     assert (np.abs(rows.origin) <= 6).all()
     assert rows.spread == pytest.approx(
@@ -149,9 +149,9 @@ def test_every_array_is_that_of_a_loop(p: float, n_siblings: int, tilted: bool, 
     pairs = [(b, b) for b in range(n)] if p == 0.5 else [(b, b + 1) for b in range(0, n - 1, 2)]
     assert len(found.below) == len(pairs), "away from 1/2 two families make one value, and one is left over"
     for i, (one, other) in enumerate(pairs):
-        weight = (1.0 if ratio is None else float(ratio[one])) / largest
+        weight = 1.0 if ratio is None else float(ratio[one])
         for r, row in enumerate(rows.weights):
-            expected = weight * naive_below(readings, rows, row.tolist(), one, other) / rows.largest[r]
+            expected = weight * naive_below(readings, row.tolist(), one, other)
             assert found.below[i, r] == pytest.approx(expected)
     assert found.ratio == largest
     assert found.n_families == n
@@ -167,12 +167,12 @@ def naive_above(readings: Readings, row: list[float], b: int) -> float:
     return total / readings.n_siblings / (36 * sum(row))
 
 
-def naive_below(readings: Readings, rows: Rows, row: list[float], one: int, other: int) -> float:
+def naive_below(readings: Readings, row: list[float], one: int, other: int) -> float:
     total = 0.0
     for j in range(readings.n_siblings):
         for t, w in enumerate(row):
             r = [float(readings.output[b, j, t] - readings.linear[b, j, t]) for b in (one, other)]
-            total += w * min(r[0] ** 2 if one == other else (r[0] - r[1]) ** 2 / 2, float(rows.cut[t]))
+            total += w * (r[0] ** 2 if one == other else (r[0] - r[1]) ** 2 / 2)
     return total / readings.n_siblings
 
 
@@ -251,7 +251,7 @@ def test_tilted_bases_leave_every_mean_as_it_is(claim: str, n_siblings: int, kee
     assert readings.n_families == found.n_families
     for name in ("squares", "along", "below", "above", "by_target"):
         ours, theirs = getattr(found, name), getattr(plain, name)
-        range_ = found.ratio if name in {"below", "above"} else 1.0
+        range_ = found.ratio if name == "above" else 1.0
         scale = np.abs(theirs).max(initial=1e-300)
         assert (tilted @ ours) * range_ / scale == pytest.approx(uniform @ theirs / scale, abs=1e-12)
     is_tilted = np.abs(found.squares - plain.squares).max() > 0
@@ -295,7 +295,7 @@ def test_the_mean_square_is_what_theory_says_and_at_least_the_gap(n_siblings: in
 
 @pytest.mark.parametrize("claim", CLAIMS)
 def test_what_is_bounded_is_on_its_side_of_the_truth(claim: str) -> None:
-    """By enumeration: along is the residual along the claim, below at most E r^2, above Var f and the mean's offset."""
+    """By enumeration: along is the residual along the claim, below E r^2, above Var f and the mean's offset."""
     game = Stack((Polynomial(N, 0.5, 0.2, 0.3), CharacterWhereAlike(N, 2)))
     world = World(game=game, scores=CLAIMS[claim], reach=5.0)
     for across in (Across.POOLED, Across.EVERY):
@@ -304,8 +304,7 @@ def test_what_is_bounded_is_on_its_side_of_the_truth(claim: str) -> None:
         f = game.outputs(SUBSETS)
         odd, g = (f - f[::-1]) / 2, (SUBSETS - 0.5) @ world.scores.T
         r2, f2 = ((odd - g) ** 2).mean(axis=0), ((f - rows.origin) ** 2).mean(axis=0)
-        below = (tilted @ found.below) * found.ratio * rows.largest
-        assert (below <= (rows.weights @ r2) * (1 + 1e-12)).all()
+        assert tilted @ found.below == pytest.approx(rows.weights @ r2, rel=1e-11)
         assert (tilted @ found.above) * found.ratio * rows.spread == pytest.approx(rows.from_below @ f2, rel=1e-11)
         inner = rows.from_below @ ((odd - g) * g).mean(axis=0)
         along = np.divide(inner, rows.length, out=np.zeros_like(inner), where=rows.length > 0)
@@ -334,8 +333,8 @@ def test_away_from_one_half_the_mean_square_is_at_least_the_gap_whatever_the_cen
     pairs = np.array(list(itertools.product(range(2**N), repeat=2))).ravel()
     paired = tally_of(chosen(readings, pairs), scales, rows)
     both = (chances[:, None] * chances[None, :]).ravel()
-    below = float(both @ paired.below[:, 0]) * rows.largest[0] / rows.weights[0, 0]
-    assert below <= w[1:].sum() * (1 + 1e-12)
+    below = float(both @ paired.below[:, 0]) / rows.weights[0, 0]
+    assert below == pytest.approx(w[1:].sum(), rel=1e-11)
 
 
 # ---------------------------------------------------------------- ranges
@@ -360,15 +359,15 @@ def test_what_is_bet_on_is_between_0_and_1(p: float, across: Across, size: float
         drawn, output=(ours - theirs) / 2 if p == 0.5 else ours, even=(ours + theirs) / 2 if p == 0.5 else None
     )  # fmt: skip
     found = tally_of(hostile, scales, rows, ratio=ratio, largest_ratio=LARGEST_RATIO if p == 0.5 else 1.0)
-    for values in (found.below, found.above):
+    assert (found.above >= 0).all()
+    assert (found.above <= 1 + 1e-12).all()
+    for values in (found.below, found.squares):
         assert (values >= 0).all()
-        assert (values <= 1 + 1e-12).all()
-    assert (found.squares >= 0).all()
-    assert np.isfinite(found.squares).all()
+        assert np.isfinite(values).all()
 
 
 def test_the_largest_values_reach_1() -> None:
-    """Outputs at an end of the range, the largest ratio, squares far beyond the cut."""
+    """Outputs at an end of the range, the largest ratio."""
     world = two_targets()
     _, scales, rows = fixed(world, Across.POOLED)
     drawn, _ = world.readings(np.random.default_rng(5), 3)
@@ -379,7 +378,6 @@ def test_the_largest_values_reach_1() -> None:
         full, scales, rows, ratio=np.full(3, LARGEST_RATIO), largest_ratio=LARGEST_RATIO
     )  # fmt: skip
     assert found.above == pytest.approx(1.0, rel=1e-12)
-    assert found.below == pytest.approx(1.0, rel=1e-12)
 
 
 @pytest.mark.parametrize("p", [0.5, 0.25])
@@ -399,16 +397,21 @@ def test_squares_are_taken_about_the_point_that_costs_least(p: float, offset: fl
         assert rows.origin[t] == pytest.approx(grid[cost.argmin()], abs=2e-4)
 
 
-def test_a_pilot_without_a_residual_leaves_nothing_to_bet_on() -> None:
+def test_a_pilot_without_a_residual_leaves_a_guess_that_is_not_0() -> None:
     game = Linear(6)
     world = World(game=game, scores=game.best)
     exact = world.pilot(np.random.default_rng(6))
     exact = replace(exact, linear=exact.output)
     scales = scales_of(world.statement, exact)
     rows = rows_of(world.statement, exact, scales, Across.POOLED)
-    assert rows.largest.tolist() == [0.0]
-    found = tally_of(world.pilot(np.random.default_rng(7)), scales, rows)
-    assert (found.below == 0).all()
+    assert (rows.square > 0).all()
+    assert (rows.square <= 1e-8 * rows.weights @ scales.variance).all()
+    same = tally_of(exact, scales, rows)
+    assert squares_shown(same, rows, delta=0.05).tolist() == [0.0]
+    drawn, _ = replace(world, scores=0.5 * game.best).readings(np.random.default_rng(7), 100)
+    other = tally_of(drawn, scales, rows)
+    shown = squares_shown(other, rows, delta=0.05)
+    assert 0.3 * other.below.mean() < shown[0] < other.below.mean(), "a guess that is far off costs width alone"
 
 
 def test_a_zero_claim_has_no_direction() -> None:

@@ -144,9 +144,5 @@ def columns(
         for f in fields(Tally)
         if f.name != "ratio"
     }
-    below = {
-        f.name: np.concatenate([getattr(r, f.name) for r in rows])
-        for f in fields(Rows)
-        if f.name not in {"cut", "origin"}
-    }
-    return Tally(**side, ratio=tallies[0].ratio), Rows(**below, cut=rows[0].cut, origin=rows[0].origin)
+    below = {f.name: np.concatenate([getattr(r, f.name) for r in rows]) for f in fields(Rows) if f.name != "origin"}
+    return Tally(**side, ratio=tallies[0].ratio), Rows(**below, origin=rows[0].origin)
