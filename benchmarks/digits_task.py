@@ -6,7 +6,6 @@ Pixels run from 0 to 16; a penalty of 256 on them is scikit-learn's default of 1
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -30,7 +29,6 @@ from protocol.task import (
 from protocol.training import Trainer, load, read_table
 
 N_UNITS, N_TARGETS = 1000, 200
-RESULTS = Path(__file__).parent / "results"
 
 
 def digits_task(width_in_sd: float | None = None) -> tuple[Task, Trainer]:

@@ -18,11 +18,10 @@ import numpy as np
 from jaxtyping import Float64
 
 from benchmarks.adversary.cases import Scaled
-from benchmarks.adversary.games import Count, Repeated, Table, Weighted, Wide
 from benchmarks.adversary.listed import LYING
 from benchmarks.adversary.sessions import HONEST, Case
 from protocol.game.harmonic import coefficients_from_weights, weights_from_coefficients
-from protocol.game.known import OneTarget, Sum
+from protocol.game.known import Count, OneTarget, Repeated, Sum, Table, Weighted, Wide
 
 KINDS = (
     "conjunction", "threshold", "multiplexer", "product of sums", "where alike", "even spike", "table", "odd power",

@@ -14,14 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from benchmarks.adversary.games import Linears
 from benchmarks.adversary.sessions import HONEST, LARGEST_NOISE, Case, Played
 from protocol.certificate.moments.scales import scales_of
 from protocol.certificate.readings import read
 from protocol.certificate.terms import Across
 from protocol.claim import Figures
 from protocol.game.harmonic import coefficients_from_weights, linear_variance
-from protocol.game.known import Known, OneTarget, SharedAmplitude, Sum
+from protocol.game.known import Known, OneTarget, SharedAmplitude, Sum, linears
 from protocol.game.tilting import Tilts
 
 _SAMPLE = 1 << 18  # subsets that a kurtosis is estimated from, fewer where there are many targets
@@ -91,7 +90,7 @@ def shared_amplitude(
 ) -> Case:
     """Return T targets linear_t + factor a(x) phi_t, and the claim that misses what they share."""
     n = n_targets + 24
-    linear, rest = Linears(n, n_targets), SharedAmplitude(n, n_targets, flat=flat)
+    linear, rest = linears(n, n_targets), SharedAmplitude(n, n_targets, flat=flat)
     ours, theirs = (coefficients_from_weights(game.best, 0.5) for game in (linear, rest))
     # Each target gets a factor of its own, so that all have the same relative gap.
     alone, w1, both = (2.0 if flat else 1.0), (theirs**2).sum(axis=1), (ours * theirs).sum(axis=1)
@@ -137,7 +136,7 @@ class Scaled:
 
 def garbage(name: str, n_targets: int, n_wrong: int, share: float, *, across: Across = Across.POOLED) -> Case:
     """Return T linear targets, all but a few claimed exactly, and these few so wrong that the mean gap is the share."""
-    game = Linears(40, n_targets)
+    game = linears(40, n_targets)
     scores = game.best.copy()
     scores[:n_wrong] *= 1 - math.sqrt(share * n_targets / n_wrong)
     return Case(name=name, game=game, scores=scores, variance=np.ones(n_targets), across=across)

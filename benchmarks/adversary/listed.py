@@ -14,7 +14,6 @@ from typing import TypeAlias
 import numpy as np
 
 from benchmarks.adversary.cases import bent, garbage, missed, off_along, shared_amplitude
-from benchmarks.adversary.games import Weighted
 from benchmarks.adversary.sessions import HONEST, Case
 from protocol.certificate.terms import Across
 from protocol.claim import Figures
@@ -27,6 +26,7 @@ from protocol.game.known import (
     OneTarget,
     Sum,
     Threshold,
+    Weighted,
 )
 
 N_UNITS = 24

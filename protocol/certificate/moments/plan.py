@@ -151,7 +151,8 @@ class Shape:
         high = bisect_left(COUNTS, fewer_than)
         if not high or not self._passes(COUNTS[high - 1], n_siblings, rho, chance):
             return None
-        return COUNTS[bisect_left(COUNTS, True, hi=high - 1, key=lambda n: self._passes(n, n_siblings, rho, chance))]
+        first = bisect_left(COUNTS, 1, hi=high - 1, key=lambda n: int(self._passes(n, n_siblings, rho, chance)))
+        return COUNTS[first]
 
     def _passes(self, n: int, n_siblings: int, rho: float, chance: float) -> bool:
         return self.gap(n, n_siblings, rho, chance=chance) <= self.allowed(n, n_siblings, rho)

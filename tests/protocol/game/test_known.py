@@ -10,9 +10,11 @@ import pytest
 from protocol.game import SeedPolicy, harmonic
 from protocol.game.known import (
     SHAPES,
+    Alike,
     Bent,
     CharacterTimesSquare,
     CharacterWhereAlike,
+    Count,
     HeavyTailed,
     Known,
     Linear,
@@ -20,12 +22,17 @@ from protocol.game.known import (
     OneTarget,
     Parity,
     Polynomial,
+    Repeated,
     SharedAmplitude,
     SparsePolynomial,
     Spikes,
     Stack,
     Sum,
+    Table,
     Threshold,
+    Weighted,
+    Wide,
+    linears,
     statement_of,
 )
 from tests.games import task_of
@@ -53,6 +60,14 @@ GAMES: dict[str, OneTarget] = {
     "conjunction at p = 0.3": Threshold(n_units=5, width=2, least=2, first=2, p=0.3),
     "one of two at p = 0.7": Threshold(n_units=4, width=2, least=1, p=0.7),
     "at least four of five": Threshold(n_units=6, width=5, least=4, first=1),
+    "alike": Alike(n_units=6, width=4, first=1),
+    "alike at p = 0.3": Alike(n_units=5, width=3, p=0.3),
+    "majority at p = 0.3": Majority(n_units=5, p=0.3),
+    "weighted at p = 0.4": Weighted((1.0, -2.0, 0.0, 0.5), p=0.4),
+    "count": Count(n_units=6, units=(4, 0, 2), values=(0.5, -1.0, 3.0, 0.0)),
+    "count at p = 0.3": Count(n_units=5, units=(1, 4), values=(1.0, 2.0, -4.0), p=0.3),
+    "table": Table(n_units=6, units=(5, 1), values=(0.5, -1.0, 3.0, 0.0)),
+    "table at p = 0.3": Table(n_units=5, units=(0, 3, 2), values=(1.0, 2.0, -4.0, 0.0, 0.5, 0.25, 8.0, -1.0), p=0.3),
     "character where alike": CharacterWhereAlike(n_units=6, width=4, first=1),
     "character where one other is alike": CharacterWhereAlike(n_units=3, width=1),
     "character times square": CharacterTimesSquare(n_units=7, width=5, first=1),
@@ -64,6 +79,9 @@ TOGETHER: dict[str, Known] = {
     "sum": Sum((Linear(n_units=6), Threshold(n_units=6, width=4, least=4), Parity(n_units=6, degree=2)), (1, -2, 0.5)),
     "sum at p = 0.3": Sum((Linear(n_units=5, p=0.3), Threshold(n_units=5, width=2, least=1, p=0.3)), (0.25, 4.0)),
     "stack": Stack((Majority(n_units=5), Linear(n_units=5), SharedAmplitude(n_units=5, n_targets=2, width=3))),
+    "wide at p = 0.3": Wide(((1.0, 0.0, 2.0), (0.0, -1.0, 0.5)), p=0.3),
+    "linears": linears(n_units=5, n_targets=3),
+    "repeated": Repeated(Threshold(n_units=5, width=3, least=2), 3),
     "shared amplitude": SharedAmplitude(n_units=7, n_targets=3, width=4),
     "shared amplitude, flat": SharedAmplitude(n_units=6, n_targets=4, flat=True),
     "sum of two of many targets": Sum(
@@ -101,7 +119,18 @@ def test_no_output_is_larger_than_the_largest(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["majority of five", "spikes", "heavy-tailed", "conjunction", "bent, cube", "character where alike", "stack"],
+    [
+        "majority of five",
+        "spikes",
+        "heavy-tailed",
+        "conjunction",
+        "bent, cube",
+        "character where alike",
+        "stack",
+        "linears",
+        "table",
+        "count",
+    ],
 )
 def test_the_largest_is_reached(name: str) -> None:
     """Where the docstring gives a number rather than a bound."""
