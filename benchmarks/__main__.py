@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 HERE = Path(__file__).parent
-NO_PROGRAMS = {"digits_task", "processor_time", "sessions", "tables"}
+NO_PROGRAMS = {"digits_task", "in_memory", "processor_time", "sessions", "tables"}
 CLAIMS = "claims_are_fitted_at_fifty_thousand_units"
 FULL_SIZE = (
     (CLAIMS, "--units", "50000", "--evaluations", "50000", "--methods", "ridge,lasso", "--no-peers"),

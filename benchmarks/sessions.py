@@ -19,34 +19,28 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
-from scipy.special import ndtri
 
+from benchmarks.in_memory import LARGEST_NOISE, InMemory, committed, gaussian_of
 from benchmarks.tables import Rate
 from protocol.certificate.planning import Plan
 from protocol.certificate.terms import Answers, Rounds
 from protocol.claim import Claim, Figures
-from protocol.commitments import MerkleTree, SigningKey
 from protocol.game import Game, SeedPolicy
 from protocol.game.known import OneTarget
-from protocol.session.effects import ChooseRounds, Finish, Received, Send, Train, Trained
-from protocol.session.messages import Message, Outcome, SignedClaim
-from protocol.session.prover import ProverSession
+from protocol.session.effects import ChooseRounds, Train
+from protocol.session.messages import Outcome
 from protocol.session.verdict import Verdict
 from protocol.session.verifier import VerifierSession
 from protocol.task import Task
 from protocol.training import Trainer, load
 from tests.games import task_of
 from verifier import loop
-from verifier.loop import OnProgress, Spoken
+from verifier.loop import OnProgress
 from verifier.offline import read_claim
 from verifier.verification import Asked
 
-KEY = SigningKey(b"a benchmark's prover".ljust(32))
 TOLERANCE = 1e-9
 """Of games: two products of one subset in batches of different sizes round differently."""
-
-LARGEST_NOISE = 6.0
-"""Seed noise is cut at so many standard deviations, so that outputs have a range."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,16 +69,6 @@ class Subject:
         draw, evaluations = train.draw, train.evaluations
         values = self.outputs(draw.subsets(self.game, evaluations), draw.training_seeds(self.game, evaluations))
         return np.asarray(np.clip(values, self.game.lo, self.game.hi))
-
-    def prover(self, max_evaluations: int) -> ProverSession:
-        """Return the prover's side of one session."""
-        root = MerkleTree(self.claim.leaves()).root
-        covered = SignedClaim.digest_of(self.game.digest, root, self.figures, KEY.public)
-        signed = SignedClaim(
-            task_digest=self.game.digest, root=root, figures=self.figures, public_key=KEY.public,
-            signature=KEY.sign(covered),
-        )  # fmt: skip
-        return ProverSession(task=self.game, claim=self.claim, signed=signed, key=KEY, max_evaluations=max_evaluations)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -126,33 +110,11 @@ def play(subject: Subject, asked: Asked, seed: int) -> Met:
     def retrain(train: Train, on_progress: OnProgress) -> Float64[np.ndarray, "k t"]:
         return subject.trained(train)
 
-    prover = _InMemory(subject, subject.prover(asked.max_answers))
+    claim = committed(subject.game, subject.claim, subject.figures)
+    prover = InMemory.of(subject.game, claim, subject.trained, asked.max_answers)
     session = VerifierSession(game=subject.game, terms=asked.terms(subject.game))
     verdict = loop.run(session, prover, choose, retrain, entropy=np.random.default_rng(seed).bytes)
     return Met(verdict=verdict, n_retrained=verdict.n_retrainings, n_answered=prover.n_trained, plans=tuple(plans))
-
-
-@dataclass(eq=False)
-class _InMemory:
-    """A prover's session that is asked directly, and how many trainings it did."""
-
-    subject: Subject
-    session: ProverSession
-    n_trained: int = 0
-
-    def exchange(self, message: Spoken, *, on_progress: OnProgress) -> Message | None:
-        said: Message | None = None
-        effects = self.session.handle(Received(message))
-        while effects:
-            effect = effects.pop(0)
-            if isinstance(effect, Train):
-                self.n_trained += len(effect.evaluations)
-                effects.extend(self.session.handle(Trained(self.subject.trained(effect))))
-            elif isinstance(effect, Send):
-                said = effect.message
-            elif not isinstance(effect, Finish):
-                raise TypeError(f"a prover's session asked for {type(effect).__name__}")
-        return said
 
 
 def rate_of(met: list[Met], outcome: Outcome) -> Rate:
@@ -190,16 +152,6 @@ def of_known(name: str, game: OneTarget, *, noise: float = 0.0, figures: Figures
     return Subject(name=name, game=task, claim=claim, figures=figures, outputs=outputs)
 
 
-def gaussian_of(seeds: Int64[np.ndarray, " m"]) -> Float64[np.ndarray, " m"]:
-    """Return one Gaussian number for each seed, at most LARGEST_NOISE either way, by Vigna's splitmix64."""
-    z = seeds.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z ^= z >> np.uint64(31)
-    numbers = ndtri(((z >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53)
-    return np.asarray(np.clip(numbers, -LARGEST_NOISE, LARGEST_NOISE))
-
-
 # ------------------------------------------------------------------------------------------------ digits
 
 
@@ -226,9 +178,9 @@ def demo_digits(claim_file: Path | None = None) -> Subject:
 
 
 def _subject_of(claim_file: Path) -> Subject:
-    task, committed = read_claim(claim_file)
+    task, read = read_claim(claim_file)
     trainer = Trainer(task, load(task))
     return Subject(
-        name=re.sub(r"^sklearn:", "", task.data.source), game=task, claim=committed.claim,
-        figures=committed.signed.figures, outputs=lambda subsets, seeds: trainer.outputs(subsets, seeds).values,
+        name=re.sub(r"^sklearn:", "", task.data.source), game=task, claim=read.claim,
+        figures=read.signed.figures, outputs=lambda subsets, seeds: trainer.outputs(subsets, seeds).values,
     )  # fmt: skip

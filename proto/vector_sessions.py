@@ -43,7 +43,7 @@ class Recorder:
         self.record = Transcript(task.digest)
         self.steps: list[dict[str, Any]] = []
         self.prover = ProverSession(
-            task=task,
+            game=task,
             claim=self.committed.claim,
             signed=self.committed.signed,
             key=SigningKey(PROVER_KEY),

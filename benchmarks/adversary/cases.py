@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from benchmarks.adversary.sessions import HONEST, LARGEST_NOISE, Case, Played
+from benchmarks.adversary.sessions import HONEST, Case, Played
+from benchmarks.in_memory import LARGEST_NOISE
 from protocol.certificate.moments.scales import scales_of
 from protocol.certificate.readings import read
 from protocol.certificate.terms import Across

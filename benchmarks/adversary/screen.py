@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from benchmarks.adversary.sessions import LARGEST_NOISE, Asking, Case
+from benchmarks.adversary.sessions import Asking, Case
+from benchmarks.in_memory import LARGEST_NOISE
 from protocol.certificate.gaussian import products, products_plan
 from protocol.certificate.moments import bound, certificate, delegated, plan_delegated
 from protocol.certificate.moments.scales import scales_of

@@ -13,36 +13,29 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol, TypeAlias, cast
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float64, Int64
-from scipy.special import ndtri
 
+from benchmarks.in_memory import LARGEST_NOISE, InMemory, committed, gaussian_of
 from protocol.certificate.method import Certificate
 from protocol.certificate.planning import Budget
 from protocol.certificate.registry import method_named
 from protocol.certificate.terms import Across, Answers, Rounds, Terms
 from protocol.claim import Claim, Figures
-from protocol.commitments import MerkleTree, SigningKey
 from protocol.encoding import SEED_BYTES, Seed
 from protocol.game import Statement
 from protocol.game.known import Known, statement_of
 from protocol.game.sampling import Draw
 from protocol.game.sampling import choose as choose_checks
-from protocol.session.effects import ChooseRounds, Finish, Received, Send, Train, Trained
-from protocol.session.messages import ClaimCommitted, Message, Outcome, SignedClaim
-from protocol.session.prover import ProverSession
+from protocol.session.effects import ChooseRounds, Train
+from protocol.session.messages import ClaimCommitted, Outcome
 from protocol.session.verifier import VerifierSession
-from protocol.task import Task
 from verifier import loop
-from verifier.loop import OnProgress, Spoken
+from verifier.loop import OnProgress
 
-KEY = SigningKey(b"a benchmark's prover".ljust(32))
 HONEST = Figures(relative_gap=0.01, odd_residual=0.02, r2=0.97, n_retrainings=10_000)
-LARGEST_NOISE = 6.0
-"""Seed noise is cut at so many standard deviations, so that outputs have a range."""
-
 Lie: TypeAlias = Callable[["Challenged"], Float64[np.ndarray, "m t"]]
 """From a challenge to the answers that are given, as far as they go beside the truth."""
 
@@ -75,13 +68,7 @@ class Case:
         """The claim, signed. Its intercept is in no bound."""
         statement = self.statement
         claim = Claim(task_digest=statement.digest, intercepts=np.zeros(len(self.scores)), scores=self.scores.copy())
-        root = MerkleTree(claim.leaves()).root
-        covered = SignedClaim.digest_of(statement.digest, root, self.figures, KEY.public)
-        signed = SignedClaim(
-            task_digest=statement.digest, root=root, figures=self.figures, public_key=KEY.public,
-            signature=KEY.sign(covered),
-        )  # fmt: skip
-        return ClaimCommitted(signed=signed, claim=claim)
+        return committed(statement, claim, self.figures)
 
     def outputs(self, draw: Draw, evaluations: Int64[np.ndarray, " k"]) -> Float64[np.ndarray, "k t"]:
         """Return the true outputs of these evaluations, seed noise included."""
@@ -89,7 +76,7 @@ class Case:
         if self.noise == 0:
             return values
         seeds = draw.training_seeds(self.statement, evaluations)[:, None] + np.arange(values.shape[1]) * 2**40
-        return np.asarray(values + self.noise * np.clip(_gaussian(seeds), -LARGEST_NOISE, LARGEST_NOISE))
+        return np.asarray(values + self.noise * gaussian_of(seeds))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,15 +92,6 @@ class Challenged:
     true: Float64[np.ndarray, "m t"]
     checked: Int64[np.ndarray, " k"]
     delta: float
-
-
-def _gaussian(seeds: Int64[np.ndarray, "k t"]) -> Float64[np.ndarray, "k t"]:
-    """One Gaussian number for each seed, by Vigna's splitmix64."""
-    z = seeds.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z ^= z >> np.uint64(31)
-    return np.asarray(ndtri(((z >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,34 +128,6 @@ class Played:
     n_retrainings: int
     certificate: Certificate | None
     pilot: tuple[Draw, Float64[np.ndarray, "m t"]] | None
-
-
-class Answerer(Protocol):
-    """Who performs a prover's training: the truth, or what is to pass for it."""
-
-    def __call__(self, train: Train) -> Float64[np.ndarray, "m t"]:
-        """Return the outputs of a challenge."""
-
-
-@dataclass(eq=False)
-class _InMemory:
-    """A prover's session that is asked directly."""
-
-    session: ProverSession
-    answer: Answerer
-
-    def exchange(self, message: Spoken, *, on_progress: OnProgress) -> Message | None:
-        said: Message | None = None
-        effects = self.session.handle(Received(message))
-        while effects:
-            effect = effects.pop(0)
-            if isinstance(effect, Train):
-                effects.extend(self.session.handle(Trained(self.answer(effect))))
-            elif isinstance(effect, Send):
-                said = effect.message
-            elif not isinstance(effect, Finish):
-                raise TypeError(f"a prover's session asked for {type(effect).__name__}")
-        return said
 
 
 @dataclass(eq=False)
@@ -219,14 +169,8 @@ def play(case: Case, asking: Asking, seed: tuple[int, ...], lie: Lie | None = No
         checked = choose_checks(check_seed, n_pairs, rounds[-1].n_checks)
         return lie(Challenged(case=case, draw=train.draw, true=true, checked=checked, delta=asking.delta))
 
-    committed, retrain = case.claim, _Retrain(case)
-    session = ProverSession(
-        task=cast("Task", statement), claim=committed.claim, signed=committed.signed, key=KEY,
-        max_evaluations=asking.max_answers,
-    )  # fmt: skip
-    verdict = loop.run(
-        VerifierSession(game=statement, terms=terms), _InMemory(session, answer), choose, retrain, entropy=rng.bytes
-    )
+    prover, retrain = InMemory.of(statement, case.claim, answer, asking.max_answers), _Retrain(case)
+    verdict = loop.run(VerifierSession(game=statement, terms=terms), prover, choose, retrain, entropy=rng.bytes)
     return Played(
         outcome=verdict.outcome, n_retrainings=verdict.n_retrainings, certificate=verdict.certificate,
         pilot=retrain.first,

@@ -11,6 +11,7 @@ import numpy as np
 from protocol.claim import Claim
 from protocol.commitments import MerkleTree, SigningKey
 from protocol.errors import InternalError, MalformedMessage, OutOfOrder, Reason, Refused, TrainingError
+from protocol.game import Game
 from protocol.game.sampling import Bases
 from protocol.session.effects import Effect, Event, Finish, Lost, Received, Send, Train, Trained
 from protocol.session.machine import Machine, State
@@ -28,7 +29,6 @@ from protocol.session.messages import (
     answer_leaves,
 )
 from protocol.session.transcript import Entry, Transcript
-from protocol.task import Task
 
 
 class ProverSession:
@@ -36,18 +36,18 @@ class ProverSession:
 
     Parameters
     ----------
-    task : the statement that the claim is about.
+    game : the statement that the claim is about.
     claim, signed : what is claimed, and the commitment to it.
     key : signs the answers; its public half is in ``signed``.
     max_evaluations : most trainings answered over all rounds; does not affect outputs.
     """
 
-    def __init__(self, *, task: Task, claim: Claim, signed: SignedClaim, key: SigningKey, max_evaluations: int) -> None:
-        self._task, self._claim, self._signed, self._key = task, claim, signed, key
+    def __init__(self, *, game: Game, claim: Claim, signed: SignedClaim, key: SigningKey, max_evaluations: int) -> None:
+        self._game, self._claim, self._signed, self._key = game, claim, signed, key
         self._max_evaluations = max_evaluations
         self._machine = Machine()
         self._challenges: list[Challenge] = []
-        self.transcript = Transcript(task.digest)
+        self.transcript = Transcript(game.digest)
 
     @property
     def is_over(self) -> bool:
@@ -85,9 +85,9 @@ class ProverSession:
                 raise InternalError(f"a prover's session takes no {type(event).__name__}")
 
     def _open(self, opening: Opening) -> list[Effect]:
-        if opening.task_digest != self._task.digest:  # P1
+        if opening.task_digest != self._game.digest:  # P1
             raise Refused(
-                f"expected a session about task {self._task.digest.hex()[:16]}, which is served here, "
+                f"expected a session about task {self._game.digest.hex()[:16]}, which is served here, "
                 f"got {opening.task_digest.hex()[:16]}",
                 Reason.WRONG_TASK,
             )
@@ -96,7 +96,7 @@ class ProverSession:
 
     def _take_challenge(self, challenge: Challenge) -> list[Effect]:
         design = challenge.draw.design
-        design.check_fits(self._task)  # P3
+        design.check_fits(self._game)  # P3
         if design.bases is not Bases.DRAWN:
             raise MalformedMessage("design: expected drawn bases, since others are for rounds of the verifier's own")
         total = design.n_evaluations + sum(c.draw.n_evaluations for c in self._challenges)
@@ -116,12 +116,12 @@ class ProverSession:
         if self._machine.state is not State.CHALLENGED:
             raise InternalError(f"no training was asked for in state {self._machine.state.value}")
         challenge = self._challenges[-1]
-        expected = (challenge.draw.n_evaluations, self._task.n_targets)
+        expected = (challenge.draw.n_evaluations, self._game.n_targets)
         if outputs.shape != expected:
             raise InternalError(f"expected outputs of shape {expected}, got {outputs.shape}")
         if not bool(np.isfinite(outputs).all()):
             raise TrainingError("answers: expected finite outputs, got NaN or infinity: a training failed")
-        root = MerkleTree(answer_leaves(self._task, challenge.draw, outputs)).root  # P6
+        root = MerkleTree(answer_leaves(self._game, challenge.draw, outputs)).root  # P6
         signature = self._key.sign(Answers.digest_of(self.transcript.spoken, challenge.round, root))
         return self._say(Answers(round=challenge.round, outputs=outputs, root=root, signature=signature))
 

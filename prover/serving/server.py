@@ -65,7 +65,7 @@ def honest(
 
     def make_session() -> ProverSession:
         return ProverSession(
-            task=task,
+            game=task,
             claim=committed.claim,
             signed=committed.signed,
             key=key,

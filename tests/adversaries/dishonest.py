@@ -49,7 +49,7 @@ class DishonestSession:
     def __init__(self, prover: DishonestProver, scene: Scene) -> None:
         self._cheat, self._scene, self._claim = prover.cheat, scene, prover.claim
         self._session = ProverSession(
-            task=scene.task, claim=prover.claim, signed=prover.signed, key=scene.key, max_evaluations=MAX_EVALUATIONS
+            game=scene.task, claim=prover.claim, signed=prover.signed, key=scene.key, max_evaluations=MAX_EVALUATIONS
         )
         self._challenge: Challenge | None = None
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from benchmarks.in_memory import gaussian_of
 from benchmarks.noise_costs import subject_of
 from benchmarks.plans_keep_their_promise import CLEAN, NOISY
-from benchmarks.sessions import gaussian_of, play
+from benchmarks.sessions import play
 from protocol.certificate.terms import Answers
 from protocol.game import harmonic
 from protocol.session.messages import Outcome

@@ -78,7 +78,7 @@ def session(who: Who, *, seed: int = SEED, rounds: Rounds | None = None) -> Jour
 def honest(world: World = WORLD) -> ProverSession:
     committed = commit(world.claim, world.figures, world.key)
     return ProverSession(
-        task=world.task, claim=world.claim, signed=committed.signed, key=world.key, max_evaluations=10_000
+        game=world.task, claim=world.claim, signed=committed.signed, key=world.key, max_evaluations=10_000
     )
 
 

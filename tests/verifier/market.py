@@ -175,7 +175,7 @@ class MemoryProver:
         committed = market.committed(claim)
         self._market, self._answer, self._fails = market, answer, fails or {}
         self._session = ProverSession(
-            task=market.task, claim=committed.claim, signed=committed.signed, key=PROVER_KEY, max_evaluations=100_000
+            game=market.task, claim=committed.claim, signed=committed.signed, key=PROVER_KEY, max_evaluations=100_000
         )
         self.max_evaluations: int | None = None
         self.heard: list[str] = []

@@ -308,7 +308,7 @@ def play(
 
 
 def prover(claim: Claim = HONEST, *, max_evaluations: int = 1000) -> ProverSession:
-    return ProverSession(task=TASK, claim=claim, signed=signed(claim), key=KEY, max_evaluations=max_evaluations)
+    return ProverSession(game=TASK, claim=claim, signed=signed(claim), key=KEY, max_evaluations=max_evaluations)
 
 
 def sent(effects: list[Effect]) -> Message:

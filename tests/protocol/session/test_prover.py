@@ -108,7 +108,7 @@ def test_p2_the_claim_is_said_at_once_whole_and_signed() -> None:
 def test_p3_a_challenge_with_complements_is_refused_where_they_are_not_subsets_alike() -> None:
     task = replace(TASK, measure=Measure(p_16=1 << 14))
     claim = replace(HONEST, task_digest=task.digest)
-    session = ProverSession(task=task, claim=claim, signed=signed(claim), key=KEY, max_evaluations=1000)
+    session = ProverSession(game=task, claim=claim, signed=signed(claim), key=KEY, max_evaluations=1000)
     session.handle(Received(replace(OPENING, task_digest=task.digest)))
     message = r"expected no complements but at p = 1/2, got some at p = 0\.25"
     assert_refused(session, Received(CHALLENGE), message, MalformedMessage, Reason.MALFORMED)
