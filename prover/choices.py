@@ -48,9 +48,7 @@ class Choices:
         ),
     ]
     target_column: Annotated[str, typer.Option(help="Column to predict (.csv, .parquet).", rich_help_panel=_DATA)] = ""
-    contributor_column: Annotated[str, typer.Option(help="Column that says whose a row is.", rich_help_panel=_DATA)] = (
-        ""
-    )
+    contributor_column: Annotated[str, typer.Option(help="Column that names contributors.", rich_help_panel=_DATA)] = ""
     units: Annotated[
         UnitKind, typer.Option(help="What is left in or out: rows, or contributors.", rich_help_panel=_DATA)
     ] = UnitKind.ROW
@@ -70,7 +68,7 @@ class Choices:
     scaling: Annotated[
         Scaling | None,
         typer.Option(
-            help="By default standard; none for digits (but sgd); range with --exact.",
+            help="By default standard; none for digits, except with sgd; range with --exact.",
             show_default=False,
             rich_help_panel=_DATA,
         ),
@@ -96,7 +94,7 @@ class Choices:
         ),
     ] = None
     gradient_tolerance: Annotated[
-        float, typer.Option(help="Where training stops (logistic).", rich_help_panel=_RECIPE)
+        float, typer.Option(help="Gradient size at which training stops (logistic).", rich_help_panel=_RECIPE)
     ] = 1e-8
     exact: Annotated[
         bool,

@@ -30,7 +30,7 @@ class EstimatorChoices:
         str,
         typer.Option(
             metavar="TEXT",
-            help="scikit-learn's, as Name(key=value, ...) with values of that form, too: pipelines and so on.",
+            help="A scikit-learn estimator, Name(key=value, ...); values may be estimators, too, as in a pipeline.",
             show_default=False,
             rich_help_panel=_PANEL,
         ),
@@ -38,7 +38,8 @@ class EstimatorChoices:
     reading: Annotated[
         Reading | None,
         typer.Option(
-            help="How scores are read; by default log-probability where it has predict_proba, else decision.",
+            help="Which output is read; by default prediction for a regression, else log-probability if the "
+            "estimator has predict_proba, else decision.",
             show_default=False,
             rich_help_panel=_PANEL,
         ),

@@ -35,13 +35,13 @@ class KernelChoices:
     gamma: Annotated[
         float | None,
         typer.Option(
-            help="rbf is exp(-gamma |x - z|^2); by default 1 over features times their variance.",
+            help="rbf is exp(-gamma |x - z|^2); by default 1 / (number of features * their variance).",
             show_default=False,
             rich_help_panel=_PANEL,
         ),
     ] = None
     network_seed: Annotated[
-        int, typer.Option(min=0, help="Where the weights of ntk's network begin.", rich_help_panel=_PANEL)
+        int, typer.Option(min=0, help="Seed of the initial weights of ntk's network.", rich_help_panel=_PANEL)
     ] = 0
 
     def recipe(self, x_train: Float64[np.ndarray, "n d"], l2: float | None, network: NetworkChoices) -> Kernel:

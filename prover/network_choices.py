@@ -48,13 +48,13 @@ class NetworkChoices:
         str,
         typer.Option(
             metavar="N,N",
-            help="Its hidden layers; by default 32 (mlp; 256 for ntk), 16,32 (cnn), 64 (resnet9).",
+            help="Sizes of its hidden layers; by default 32 (mlp; 256 for ntk), 16,32 (cnn), 64 (resnet9).",
             rich_help_panel=_NETWORK,
         ),
     ] = ""
     image: Annotated[
         str,
-        typer.Option(metavar="C,H,W", help="The image that a row spells out (cnn, resnet9).", rich_help_panel=_NETWORK),
+        typer.Option(metavar="C,H,W", help="Shape of the image in a row (cnn, resnet9).", rich_help_panel=_NETWORK),
     ] = ""
     loss: Annotated[
         Loss | None,
@@ -64,7 +64,7 @@ class NetworkChoices:
             rich_help_panel=_PANEL,
         ),
     ] = None
-    optimiser: Annotated[Optimiser, typer.Option(help="How sgd steps.", rich_help_panel=_PANEL)] = Optimiser.MOMENTUM
+    optimiser: Annotated[Optimiser, typer.Option(help="Optimiser (sgd).", rich_help_panel=_PANEL)] = Optimiser.MOMENTUM
     learning_rate: Annotated[
         float | None,
         typer.Option(
@@ -77,24 +77,22 @@ class NetworkChoices:
         float | None, typer.Option(help="By default 0.9 (sgd).", show_default=False, rich_help_panel=_PANEL)
     ] = None
     weight_decay: Annotated[float, typer.Option(help="Decay of all weights (sgd).", rich_help_panel=_PANEL)] = 0.0
-    schedule: Annotated[Schedule, typer.Option(help="Of the learning rate (sgd).", rich_help_panel=_PANEL)] = (
+    schedule: Annotated[Schedule, typer.Option(help="Learning rate schedule (sgd).", rich_help_panel=_PANEL)] = (
         Schedule.CONSTANT
     )
-    warmup_steps: Annotated[
-        int, typer.Option(help="Steps of rising rates before it (sgd).", rich_help_panel=_PANEL)
-    ] = 0
+    warmup_steps: Annotated[int, typer.Option(help="Warm-up steps (sgd).", rich_help_panel=_PANEL)] = 0
     epochs: Annotated[int, typer.Option(help="Passes over the rows (sgd).", rich_help_panel=_PANEL)] = 20
     batch_size: Annotated[
-        int, typer.Option(help="Rows in a step, those left out included (sgd).", rich_help_panel=_PANEL)
+        int, typer.Option(help="Rows per batch, including those not in the subset (sgd).", rich_help_panel=_PANEL)
     ] = 50
-    precision: Annotated[Precision, typer.Option(help="Of the operands of products (sgd).", rich_help_panel=_PANEL)] = (
-        Precision.FP32
-    )
+    precision: Annotated[
+        Precision, typer.Option(help="Precision of matrix-product inputs (sgd).", rich_help_panel=_PANEL)
+    ] = Precision.FP32
     flips: Annotated[
-        bool, typer.Option("--flips", help="Mirror images half of the time (sgd).", rich_help_panel=_PANEL)
+        bool, typer.Option("--flips", help="Random horizontal flips of images (sgd).", rich_help_panel=_PANEL)
     ] = False
     crop_padding: Annotated[
-        int, typer.Option(help="Cut images out anew with so many zeros around (sgd).", rich_help_panel=_PANEL)
+        int, typer.Option(help="Random crops after zero-padding by so many pixels (sgd).", rich_help_panel=_PANEL)
     ] = 0
 
     @property

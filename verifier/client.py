@@ -258,7 +258,7 @@ class ProverClient:
             try:
                 data = call(request.SerializeToString(), timeout=timeout_s)
             except grpc.RpcError as error:
-                tries.wait(self._error(error), _is_passing(error))
+                tries.wait(self._error(error), is_passing=_is_passing(error))
                 continue
             self._was_heard = True
             return parse(kind, data, f"answer to {method}")
@@ -266,7 +266,7 @@ class ProverClient:
     def _read(
         self, method: str, ask: Callable[[], Message], kind: type[M], take: Callable[[M], bool], within_s: float
     ) -> None:
-        """Read a stream until ``take`` has all or it ends, asking again from where it is while the server is away."""
+        """Read a stream until ``take`` has all, asking again from where it is while the server is away."""
         until = time.monotonic() + within_s
         tries = self._tries(None)
         call = self._channel.unary_stream(f"/{_SERVICE}/{method}")
@@ -277,9 +277,12 @@ class ProverClient:
                     tries.begin_again()
                     if take(parse(kind, data, f"answer to {method}")):
                         return
-                return  # whoever asked knows whether that was all
+                # An intermediary can end a stream as if it were whole; what is missing is asked for again.
+                tries.wait(
+                    TransportError(f"prover at {self.address}: the answer to {method} ended early"), is_passing=True
+                )
             except grpc.RpcError as error:
-                tries.wait(self._error(error), _is_passing(error))
+                tries.wait(self._error(error), is_passing=_is_passing(error))
             finally:
                 stream.cancel()
         raise TransportError(f"prover at {self.address}: expected the whole answer to {method} within {within_s:g} s")
@@ -306,7 +309,7 @@ class _Tries:
         """Note that the server was heard."""
         self._until, self._pause_s = time.monotonic() + self._within_s, self._patience.pause_s
 
-    def wait(self, error: AttributionProofsError, is_passing: bool) -> None:
+    def wait(self, error: AttributionProofsError, *, is_passing: bool) -> None:
         """Pause before the next try, or raise ``error`` when there is to be none."""
         is_busy = isinstance(error, Refused) and error.reason is Reason.BUSY
         if not (is_passing or is_busy) or time.monotonic() + self._pause_s > self._until:

@@ -229,12 +229,14 @@ def _rows(sample: Sample, pilot: Sample, runs: int, rng: np.random.Generator) ->
         weights=pair, defined=np.ones(runs, dtype=bool), claim_variance=sample.claim_variance * ones,
         square=sample.square * ones, from_below=pair, length=np.sqrt(sample.claim_variance) * ones,
         along=first.mean(axis=0), along_scale=np.where(scale > 0, scale, 1e-9), origin=np.ones(2), spread=ones,
+        along_floor=15.0,
     )  # fmt: skip
 
 
 def _rows_of(rows: Rows, which: Int64[np.ndarray, " k"]) -> Rows:
     """Some of the rows; what is a target's stays."""
-    picked = {name: getattr(rows, name)[which] for name in Rows.__dataclass_fields__ if name != "origin"}
+    whole = ("origin", "along_floor")
+    picked = {name: getattr(rows, name)[which] for name in Rows.__dataclass_fields__ if name not in whole}
     return replace(rows, **picked)
 
 

@@ -40,6 +40,10 @@ def betting_upper(
     horizon : how many values the bets are sized for; fixed before the first value. Affects width, never validity.
     guess : at the mean, fixed likewise. A bad one costs width, never validity.
     """
+    step = max(1, _CELLS // (3 * max(len(values), 1)))
+    if values.shape[1] > step:
+        parts = (values[:, r : r + step] for r in range(0, values.shape[1], step))
+        return np.concatenate([betting_upper(part, alpha, horizon=horizon, guess=guess) for part in parts])
     values = np.clip(np.asarray(values, dtype=np.float64), 0.0, 1.0)
     if len(values) == 0:
         return np.ones(values.shape[1])

@@ -23,6 +23,7 @@ GAUSSIAN_SD = 2.0**0.5
 """Standard deviation of a squared Gaussian over its mean."""
 
 _LIKELY_SD = 1.3  # nine pilots in ten are within so many standard deviations
+_LARGEST = 1e30  # of a residual, as a share of Var f; scores are the prover's, and no plan reaches so far
 _LEAST_KEPT = 0.45  # ten squared Gaussians are seldom less than this share of their mean
 
 POWER = 0.9
@@ -113,6 +114,7 @@ class Outlook:
         doubt = _LIKELY_SD * seen.residual_sd / seen.n_subsets**0.5
         low, high = seen.residual / (1 + doubt), seen.residual / max(1 - doubt, _LEAST_KEPT)
         residual = max(seen.residual if figures is None else min(max(residual, low), high), 1e-9)
+        residual = min(residual, _LARGEST)
         return Outlook(
             relative_gap=min(gap, residual),
             residual=residual,

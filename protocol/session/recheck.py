@@ -92,6 +92,8 @@ def _event(
         raise MalformedMessage("transcript: expected entries up to a verdict, got too few")
     entry = filed.entries[position]
     if isinstance(entry.message, Aborted) and entry.sender is Sender.VERIFIER:
+        if effect is not None:  # nobody leaves a prover while its own work is due
+            raise MalformedMessage("transcript: expected the verifier's own work, got that it left the session")
         return Lost(entry.message.text)
     event: Event | None = Received(entry.message) if idle and entry.sender is Sender.PROVER else None
     match effect, entry.message:

@@ -136,6 +136,12 @@ class VerifierSession:
         if asked_by is not None and asked_by is not self._awaited:
             state = self._machine.state.value
             raise InternalError(f"the shell gave {type(event).__name__}, which was not asked for in state {state}")
+        if (
+            isinstance(event, Lost) and self._awaited is not Send
+        ):  # a prover is lost only while something is due from it
+            raise InternalError(
+                f"the shell lost the prover in state {self._machine.state.value}, where nobody waits for it"
+            )
         try:
             effects = self._handle(event)
         except PeerError as error:

@@ -21,8 +21,8 @@ from protocol import __version__
 from protocol.errors import ArgumentError, AttributionProofsError, InternalError
 
 EPILOG = (
-    "Exit status: 0 done; 64 a wrong option, 65 a file that cannot be used, 69 no answer or address taken, 70 a bug, "
-    "71 a training failed, 74 the disk refuses or another prover holds the store, 75 the budget does not reach, "
+    "Exit status: 0 done; 64 a wrong option, 65 a file that cannot be used, 69 no answer or address in use, 70 a bug, "
+    "71 a training failed, 74 cannot write to disk or the store is in use, 75 the budget is too small, "
     "130 Ctrl-C, 143 SIGTERM."
 )
 USAGE = ArgumentError.exit_status
@@ -30,7 +30,7 @@ INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # what a sh
 
 app = typer.Typer(
     name="prover",
-    help="Train, claim how much every training example matters, and prove it to whoever asks.",
+    help="Train models, claim how much each training example matters, and prove the claim to verifiers.",
     epilog=EPILOG,
     add_completion=False,
     no_args_is_help=True,

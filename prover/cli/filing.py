@@ -57,11 +57,11 @@ def import_(
     where: options.Where,
     data: options.DataFile = None,
     check_retrainings: Annotated[
-        int, typer.Option(min=0, help="Trainings to estimate the claim's figures from; 0 leaves them a guess.")
+        int, typer.Option(min=0, help="Trainings used to estimate how good the scores are; with 0, it is guessed.")
     ] = 400,
     quiet: options.Quiet = False,
 ) -> None:
-    """Make scores from elsewhere the claim that this store proves."""
+    """Sign scores that were made elsewhere as the claim of this store."""
     from prover import report
     from prover.campaign import CHECK, Campaign, guessed_figures
     from prover.cli.signing import published

@@ -25,7 +25,7 @@ DataFile: TypeAlias = Annotated[
     typer.Option(
         "--data",
         metavar="FILE",
-        help="The task's data file. By default, where it was for the store before, or beside the task file.",
+        help="The task's data file. By default, where it was when the store was last used, or beside the task file.",
     ),
 ]
 DataOfStore: TypeAlias = Annotated[
@@ -87,8 +87,8 @@ class Where:
     workers: Annotated[
         int | None,
         typer.Option(
-            help="Processes on device cpu, by default one; on a cluster, chunks at once, by default all it has room "
-            "for.",
+            help="Processes on device cpu, by default one; on a cluster, chunks trained at once, by default as many as "
+            "fit.",
             show_default=False,
             rich_help_panel=_WHERE,
         ),

@@ -30,14 +30,14 @@ def plan(
         typer.Option(
             "--store",
             metavar="DIR",
-            help="A campaign that has begun: plan from what its retrainings say, for the rest.",
+            help="The store of a campaign in progress: plan the remaining work from its retrainings.",
         ),
     ] = None,
     data: options.DataFile = None,
     gap: Annotated[
         list[float] | None,
         typer.Option(
-            help="A relative gap to reach, mean over targets; may come several times. By default 0.05 to 0.005.",
+            help="A relative gap to reach, mean over targets; may be repeated. By default 0.05 to 0.005.",
             show_default=False,
         ),
     ] = None,

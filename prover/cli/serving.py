@@ -18,8 +18,8 @@ def serve(
     store: options.StoreThere,
     where: options.Where,
     data: options.DataOfStore = None,
-    host: Annotated[str, typer.Option(help="Address to serve at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to serve at; 0 takes a free one.")] = 50051,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 50051,
     tls_cert: Annotated[
         Path | None, typer.Option("--tls-cert", metavar="FILE", help="Certificate chain, PEM; needs --tls-key.")
     ] = None,
@@ -27,11 +27,11 @@ def serve(
         Path | None, typer.Option("--tls-key", metavar="FILE", help="The certificate's private key, PEM.")
     ] = None,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Serve other machines without TLS: anyone on the way can read along.")
+        bool, typer.Option("--insecure", help="Serve other machines without TLS: the traffic can be read in transit.")
     ] = False,
     max_retrainings: Annotated[int, typer.Option(min=1, help="Most trainings that one verifier may ask for.")] = 50_000,
 ) -> None:
-    """Prove the claim to whoever asks, over gRPC, until SIGTERM or Ctrl-C; nothing is lost by either."""
+    """Prove the claim to verifiers over gRPC until SIGTERM or Ctrl-C; stopping loses nothing."""
     import logging
 
     from prover.engines.choice import opened

@@ -23,7 +23,7 @@ def calibrate(
         Path | None,
         typer.Option("--data", metavar="FILE", help="The task's data file. By default, beside the task file."),
     ] = None,
-    subsets: Annotated[int, typer.Option(min=1, max=100_000, help="Subsets to train again in every way.")] = 200,
+    subsets: Annotated[int, typer.Option(min=1, max=100_000, help="Subsets to retrain under every variation.")] = 200,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write the task there with the tolerance proposed.")
     ] = None,
@@ -33,7 +33,7 @@ def calibrate(
     force: options.Force = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Measure how far honest trainings of one subset lie apart, here, and propose the task's tolerance."""
+    """Measure how much honest trainings of one subset differ on this machine, and propose a tolerance."""
     from prover import calibration, config, report
     from prover.engines.choice import check_factory
     from prover.scores import write_file
@@ -59,7 +59,7 @@ def train(
     store: options.StoreDirectory,
     where: options.Where,
     data: options.DataFile = None,
-    gap: Annotated[float, typer.Option(help="The claim's own relative gap to reach, mean over targets.")] = 0.005,
+    gap: Annotated[float, typer.Option(help="Relative gap to reach, mean over targets, as stated.")] = 0.005,
     max_retrainings: Annotated[int, typer.Option(help="Most trainings in all, saved ones included.")] = 100_000,
     fit: Annotated[Method, typer.Option(help="How scores are fitted. Does not affect outputs.")] = Method.RIDGE,
     per_target: Annotated[bool, typer.Option("--per-target", help="Print the figures of every target.")] = False,

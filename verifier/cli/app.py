@@ -21,8 +21,8 @@ P = ParamSpec("P")
 
 EPILOG = (
     "Exit status: 0 ACCEPT, 1 REJECT, 2 INCONCLUSIVE; 64 a wrong option, 65 a file that cannot be used or is not what "
-    "was named, 69 the prover cannot be reached, 70 a bug, 71 a training failed here, 74 the disk refuses, 75 the "
-    "budget does not reach, 130 Ctrl-C."
+    "was named, 69 the prover cannot be reached, 70 a bug, 71 a training failed here, 74 cannot write to disk, 75 "
+    "the budget is too small, 130 Ctrl-C."
 )
 USAGE = ArgumentError.exit_status
 INTERRUPTED = 128 + signal.SIGINT
@@ -32,7 +32,7 @@ PIPE_WIDTH = 1000
 
 app = typer.Typer(
     name="verifier",
-    help="Accept a claim of how much training examples matter only if it is, provably, almost the best there is.",
+    help="Check claims about how much training examples matter; accept only those provably close to the best possible.",
     epilog=EPILOG,
     add_completion=False,
     no_args_is_help=True,

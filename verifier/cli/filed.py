@@ -22,7 +22,7 @@ from verifier.report.verdict import EXIT_STATUS, Filed
 def recheck(
     transcript: Annotated[Path, typer.Argument(metavar="TRANSCRIPT", help="A filed transcript.")],
     retrain_too: Annotated[
-        bool, typer.Option("--retrain", help="Do the verifier's retrainings again, too, instead of believing them.")
+        bool, typer.Option("--retrain", help="Repeat the verifier's retrainings, too, instead of trusting them.")
     ] = False,
     task: options.TaskFile = None,
     task_digest: options.TaskDigest = None,
@@ -61,9 +61,9 @@ def compare(
     transcripts: Annotated[list[Path], typer.Argument(metavar="TRANSCRIPT...", help="Filed transcripts, one task.")],
     as_json: options.AsJson = False,
 ) -> int:
-    """Hold filed sessions about one task together: was every verifier shown one claim, and how often was it asked?
+    """Compare filed sessions about one task: did a prover sign more than one claim, and how many sessions were there?
 
-    Ends with 1 when a prover signed more than one claim, else with 0, whatever the sessions ended in.
+    Ends with 1 if a prover signed more than one claim, else with 0, whatever the verdicts were.
     """
     found = comparison.compare(transcripts)
     if as_json:

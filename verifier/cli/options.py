@@ -20,7 +20,7 @@ _KURTOSIS = (
         f"{METHODS[DEFAULT].kurtosis_of(answers, Measure(p_16=HALF_16)) or 0:g} with {answers.value} answers"
         for answers in METHODS[DEFAULT].answers
     )
-    + "; more where p is far from 1/2"
+    + "; with own answers, 9 or more where p is not 1/2"
 )
 
 Address: TypeAlias = Annotated[
@@ -51,7 +51,7 @@ Epsilon: TypeAlias = Annotated[
     ),
 ]
 Delta: TypeAlias = Annotated[
-    float, typer.Option("--delta", help="Probability of a wrong ACCEPT that you allow, over all looks.")
+    float, typer.Option("--delta", help="Largest allowed probability of a wrong ACCEPT in this session.")
 ]
 AcrossTargets: TypeAlias = Annotated[
     Across | None,
@@ -76,9 +76,10 @@ CertificateAsked: TypeAlias = Annotated[
     typer.Option(
         "--certificate",
         metavar=f"[{'|'.join(METHODS)}]",
-        help="moments: finite-sample, assumes a bound on the residual's kurtosis. crossfit: assumes nothing, takes "
-        "a thousand retrainings and more. exhaustive: every subset, for a few units. gaussian: a quick look, assumes "
-        "Gaussian residuals. algorithm1: the paper's own, one target; epsilon is a share of the squared half range.",
+        help="moments: finite-sample, assumes a bound on the residual's kurtosis. crossfit: assumes nothing, needs "
+        "1,000 retrainings or more. exhaustive: every subset, for at most 16 units. gaussian: a quick look, assumes "
+        "Gaussian residuals. algorithm1: the paper's own protocol, one target; epsilon is a share of the squared half "
+        "range.",
     ),
 ]
 Kurtosis: TypeAlias = Annotated[
@@ -86,15 +87,16 @@ Kurtosis: TypeAlias = Annotated[
     typer.Option(
         "--kurtosis",
         help="Assumption of certificate moments: the mean of the residual's fourth power is at most this many times "
-        "the square of its mean square. A Gaussian residual has 3, one that only 1 subset in 16 meets has 8 to 16.",
+        "the square of its mean square. A Gaussian residual has 3; one that is 0 except on 1 subset in 16 has at least "
+        "16.",
         show_default=_KURTOSIS,
     ),
 ]
 MaxRetrainings: TypeAlias = Annotated[
-    int, typer.Option("--max-retrainings", min=1, help="Most trainings done here, over all looks.")
+    int, typer.Option("--max-retrainings", min=1, help="Most retrainings on this machine in this session.")
 ]
 MaxAnswers: TypeAlias = Annotated[
-    int, typer.Option("--max-answers", min=1, help="Most trainings asked of the prover (delegated answers).")
+    int, typer.Option("--max-answers", min=1, help="Most trainings to ask of the prover (delegated answers).")
 ]
 NChecks: TypeAlias = Annotated[
     int | None,
@@ -111,7 +113,7 @@ Looks: TypeAlias = Annotated[
         "--looks",
         min=1,
         max=16,
-        help="Most looks of certificate gaussian; each look adds retrainings to those before.",
+        help="How often certificate gaussian may try to decide (looks); each look adds retrainings.",
         show_default="10",
     ),
 ]

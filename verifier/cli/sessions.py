@@ -104,26 +104,27 @@ def audit(
         typer.Option(
             "--resolve",
             metavar="AMOUNT",
-            help="Go on retraining until every interval is at most AMOUNT either way, or the budget is spent.",
+            help="Continue until every interval reaches at most AMOUNT to either side, or the budget is spent.",
         ),
     ] = None,
     width: Annotated[
         float | None,
         typer.Option(
-            "--width", metavar="SHARE", help="Likewise; AMOUNT is this share of the mean payout, such as 0.1."
+            "--width", metavar="SHARE", help="As --resolve, with AMOUNT as a share of the mean payout, such as 0.1."
         ),
     ] = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> int:
-    """Verify a claim and hold a payout file against it: what each contributor got, is due, and may be due.
+    """Verify a claim and check a payout file against it: amounts stated and due, with an interval for each.
 
-    Ends as verify does, but with REJECT when an amount lies outside its interval, and never with ACCEPT when there are
-    no intervals.
+    Ends as verify does, with two exceptions: an amount outside its interval is a REJECT, and without intervals there is
+    no ACCEPT.
     """
     if not method_named(certificate).weighs_units:
         raise ArgumentError(
-            f"certificate: {certificate} says nothing of single units, and so nothing of payouts; choose another"
+            f"certificate: {certificate} does not bound the scores of single units, so it cannot check payouts; "
+            "choose another"
         )
     asked = Asked(
         epsilon=epsilon, delta=delta, method=certificate, across=across, answers=answers, kurtosis=kurtosis,

@@ -65,8 +65,8 @@ def plan(
         bool | None,
         typer.Option(
             "--pilot/--no-pilot",
-            help="Time a few retrainings here; by default, but not of a network or an estimator that another party "
-            "names: read its task first.",
+            help="Time a few retrainings on this machine; by default yes, unless the other party's task names a "
+            "network or an estimator: read such a task first.",
             show_default=False,
         ),
     ] = None,

@@ -44,7 +44,7 @@ def half_range_of(game: Game, claim: Claim | None) -> float:
     if claim is None or claim.scores.shape != (game.n_targets, game.n_units):
         return HALF_RANGE_SD
     variance = harmonic.linear_variance(claim.scores, game.measure.p)
-    if not bool((variance > 0).all()):
+    if not bool((variance > 1e-200 * game.width**2).all()):
         return HALF_RANGE_SD
     return float(min(np.sqrt(((game.width / 2) ** 2 / variance).mean()), 1e3))
 

@@ -284,7 +284,7 @@ def effective_rank(vectors: Float64[np.ndarray, "b s t"]) -> float:
     """
     squares = (vectors**2).sum(axis=(1, 2))
     across = float(squares.sum() ** 2 - (squares**2).sum())
-    own = float((np.einsum("bst,brt->bsr", vectors, vectors) ** 2).sum())
+    own = float(sum(_squared_products(family) for family in vectors))
     shared = _squared_products(vectors.reshape(-1, vectors.shape[2])) - own
     return max(across / shared, 1.0) if shared > 0 else 1.0
 

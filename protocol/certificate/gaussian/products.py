@@ -39,6 +39,7 @@ from protocol.errors import ArgumentError
 ASSUMES_GAUSSIAN = "products across pairs are Gaussian, their spread as observed"
 """What a verdict by :func:`quick_upper` shows beside its word; one by the other shows its kurtosis."""
 
+_LARGEST = 1e100  # of squares that are squared again; beyond it the mean square alone is the bound
 SCALE_SHARE = 0.1
 """Of alpha, spent on v from above by :func:`upper_by_moments`: the number of pairs hardly depends on it."""
 
@@ -70,6 +71,8 @@ def gap_estimate(residual: Float64[np.ndarray, "m t"], characters: Float64[np.nd
 def product_square(residual: Float64[np.ndarray, "m t"], characters: Float64[np.ndarray, "m n"]) -> float:
     """Return the mean of h^2 over all j != k, an unbiased estimate of E h^2, from the m x m Gram matrix in chunks."""
     m, total, own = len(residual), 0.0, 0.0
+    if not (residual**2).sum(axis=1).max() < _LARGEST:
+        return float("inf")
     for start in range(0, m, _CHUNK):
         rows = slice(start, start + _CHUNK)
         gram = (residual[rows] @ residual.T) * (characters[rows] @ characters.T)
@@ -99,8 +102,10 @@ def quick_upper(residual: Float64[np.ndarray, "m t"], characters: Float64[np.nda
     v = float(square.mean())
     if v == 0.0:
         return 0.0
+    if v >= _LARGEST:
+        return float("inf")
     z = float(special.ndtri(1 - alpha))
-    along = 4 * along_factor(float((square**2).mean()) / v**2) * v / m
+    along = 4 * along_factor(float(((square / v) ** 2).mean())) * v / m
     return upper_root(gap_estimate(residual, characters), z, along, standard_error(residual, characters) ** 2)
 
 
@@ -174,6 +179,8 @@ def upper_by_moments(
     if floor == 0:
         return float("inf")
     v_most = float((residual**2).sum(axis=1).mean()) / floor
+    if not max(v_most, cap) < _LARGEST:
+        return v_most
     groups = np.array_split(np.arange(m), n_groups)
     mean = float(np.mean([_capped(residual[group], characters[group], cap) for group in groups]))
     smallest = min(len(group) for group in groups)

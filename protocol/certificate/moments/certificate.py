@@ -10,14 +10,14 @@ opposed to the claim as far as the gap allows. The other measures how it lies al
 
 with a bound from below on either mean (``bound.lower_of_mean``, and ``betting`` on squares). Of families
 of s siblings E Y holds sigma^2 / s, sigma^2 the mean square of one residual with its noise; what betting
-shows of sigma^2 is taken off again. From
-below, the gap is at least the squared mean of the residual along the claim, over Var f from above by
-betting within the range.
+shows of sigma^2 is taken off again. From below, the gap is at least the squared mean of the residual
+along the claim, over Var f from above by betting within the range.
 
 ASSUMES that a family's square has E Y^2 <= K (E Y)^2, and that its residual along the claim, about its
-value in the pilot, has kurtosis at most K (max(K, 15) where no base is drawn along the claim). The second
-does not follow from the first (THEORY 2.11). Nothing else: every bound holds at every number of families
-at once, for every f in its range, every claim and every design. The intercept is in no bound.
+value in the pilot, has kurtosis at most K. Where no base is drawn along the claim, that is max(K, what a
+claim that is scaled wrongly has, ``Measure.squared_linear_kurtosis``). The second does not follow from
+the first (THEORY 2.11). Nothing else: every bound holds at every number of families at once, for every f
+in its range, every claim and every design. The intercept is in no bound.
 
 Letters: B families, R rows (``tally``), K the kurtosis bound, alpha the probability of failure.
 """
@@ -39,12 +39,6 @@ from protocol.game import Game
 
 GAP_SHARE, ALONG_SHARE, SQUARES_SHARE = 0.85, 0.1, 0.05
 """Of delta, from above: spent on the gap, on the residual along the claim, on its squares from below."""
-
-UNIFORM_ALONG = 15.0
-"""The kurtosis assumed of the residual along the claim, at least, where no base is drawn along the claim. A claim
-whose scores are all off by one factor has 15 there, and 2.2 to 3.4 where bases are drawn along it. A residual that is
-independent of the claim has three times its own kurtosis there (1.74 times with bases along the claim), which may be
-more: a bound on the residual's kurtosis does not imply this one (THEORY 2.11)."""
 
 BELOW_SHARE = 0.9
 """Of delta, from below: spent on the residual along the claim; the rest on Var f by betting within the range."""
@@ -244,7 +238,9 @@ def variance_shown(
     if across is Across.MEAN and n_targets > 1:  # its row's weights are the claim's: no variance is made of them
         return np.zeros(n_rows)
     alpha = ALONG_SHARE * delta / n_rows
-    along = bound.lowers_of_means(tally.along, rows.along, rows.along_scale, along_kurtosis(kurtosis, tally), alpha)
+    along = bound.lowers_of_means(
+        tally.along, rows.along, rows.along_scale, along_kurtosis(kurtosis, tally, rows), alpha
+    )
     # A row's weights and those that it is bounded from below with differ by one factor where there is one target.
     factor = rows.weights[:, 0] / rows.from_below[:, 0] if n_targets == 1 else np.ones(n_rows)
     opposed = 2 * factor * rows.length * np.where(np.isfinite(along), along, 0.0)
@@ -252,9 +248,15 @@ def variance_shown(
     return np.where(np.isfinite(along), np.maximum(shown, 0.0), 0.0)
 
 
-def along_kurtosis(kurtosis: float, tally: Tally) -> float:
-    """Return the bound that is assumed of the residual along the claim."""
-    return kurtosis if tally.ratio > 1 else max(kurtosis, UNIFORM_ALONG)
+def along_kurtosis(kurtosis: float, tally: Tally, rows: Rows) -> float:
+    """Return the bound that is assumed of the residual along the claim.
+
+    A claim whose scores are all off by one factor has up to 17 there, or more away from p = 1/2, and 2.2 to 3.4 where
+    bases are drawn along it. A residual that is independent of the claim has three times its own kurtosis there (1.74
+    times with bases along the claim), which may be more: a bound on the residual's kurtosis does not imply this one
+    (THEORY 2.11).
+    """
+    return kurtosis if tally.ratio > 1 else max(kurtosis, rows.along_floor)
 
 
 def lower_of(
@@ -267,7 +269,7 @@ def lower_of(
     n_rows = len(rows.length)
     alpha, alpha_variance = BELOW_SHARE * delta / n_rows, (1 - BELOW_SHARE) * delta / n_rows
     along = bound.lower_of_absolute_means(
-        tally.along, rows.along, rows.along_scale, along_kurtosis(kurtosis, tally), alpha
+        tally.along, rows.along, rows.along_scale, along_kurtosis(kurtosis, tally, rows), alpha
     )
     variance = betting.betting_upper(tally.above, alpha_variance, horizon=horizon) * rows.spread * tally.ratio
     lower = along**2 / variance
@@ -308,7 +310,7 @@ def certify(
         across=across,
         delta=delta,
         kurtosis=kurtosis,
-        kurtosis_along=along_kurtosis(kurtosis, tally),
+        kurtosis_along=along_kurtosis(kurtosis, tally, rows),
         n_families=n,
         n_siblings=n_siblings,
         rho=rho,

@@ -24,10 +24,12 @@ from protocol.game.sampling import Bases, Design
 from protocol.game.tilting import LARGEST_RATIO
 
 KURTOSIS, KURTOSIS_TILTED, KURTOSIS_DELEGATED = 9.0, 6.0, 12.0
-"""K unless the user states one. The smaller where some bases are drawn along the claim, which cuts the kurtosis of
-claims that err along themselves: with the floor, the least that no residual of kurtosis 16 or less was found to break
-(benchmarks/RESULTS.md has what was tried, and what is beyond). Larger where a prover answers, because lies use up
-whatever room there is beyond the assumption."""
+"""K unless the user states one. Smaller where some bases are drawn along the claim, which lowers the kurtosis of claims
+that err along themselves: with the floor, it is the least K for which no residual of kurtosis 16 or less was found that
+breaks the level (docs/theory.md, section 2.9, has what was tried, and what happens beyond). Larger where a prover
+answers, because lies use up whatever room there is beyond the assumption."""
+
+_CELLS = 1 << 24  # units of bases in memory at once
 
 WORTH_PRODUCTS = 1000
 """Products across pairs are looked at where families would take more retrainings than this."""
@@ -171,8 +173,9 @@ class MomentsJudge:
         draw = answered.draw
         if draw.along is None:
             return tally_of(readings, scales, rows)
-        bases = draw.bases(self._game, np.arange(draw.design.n_families, dtype=np.int64))
-        ratio = draw.along.likelihood(bases)
+        every, step = np.arange(draw.design.n_families, dtype=np.int64), max(1, _CELLS // self._game.n_units)
+        parts = (every[start : start + step] for start in range(0, len(every), step))
+        ratio = np.concatenate([draw.along.likelihood(draw.bases(self._game, part)) for part in parts])
         return tally_of(readings, scales, rows, ratio=ratio, largest_ratio=LARGEST_RATIO)
 
     def _is_grouped(self, design: Design) -> bool:

@@ -23,7 +23,6 @@ from protocol.certificate.moments.certificate import (
     ALONG_SHARE,
     GAP_SHARE,
     SQUARES_SHARE,
-    UNIFORM_ALONG,
     without_own_squares,
 )
 from protocol.certificate.planning import Budget, Forecast, Outlook, Plan
@@ -97,7 +96,7 @@ class Shape:
         """
         along = alpha * ALONG_SHARE / GAP_SHARE
         tilted = self.terms.answers is Answers.OWN and self.game.measure.has_complements
-        assumed = self.kurtosis if tilted else max(self.kurtosis, UNIFORM_ALONG)
+        assumed = self.kurtosis if tilted else max(self.kurtosis, self.game.measure.squared_linear_kurtosis)
         q = bound.anytime_quantile(n, assumed, along / 4)
         if q <= 0:
             return 0.0

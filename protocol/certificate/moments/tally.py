@@ -20,7 +20,11 @@ from protocol.certificate.terms import Across
 from protocol.game import Game
 
 NO_VARIANCE = 1e-30
-"""Of a target's squared half range: a claim's variance below it is none, for it is less than outputs are rounded by."""
+"""Of a target's squared half range: a claim's variance below it is none, so that no weight overflows."""
+
+ROUNDING = 2.0**-40
+"""Of the pilot's largest output: a claim that varies less does not vary. Beside such outputs it would round away, and a
+target that does not vary at all would seem to be told without error."""
 
 LEAST_SQUARE = 1e-9
 """Of an output's variance: no residual's mean square is guessed to be less. A guess is not 0."""
@@ -34,10 +38,12 @@ class Rows:
     """What is bounded, row by row: R rows from above, A rows from below (one pooled, else one a target).
 
     weights : shape (R, T), finite, at least 0. defined : shape (R,), False where a row's weights do not exist.
-    claim_variance : shape (R,); sum_t w_rt Var g_t, exact; 0 where a row is not defined.
+    claim_variance : shape (R,); sum_t w_rt Var g_t, exact, over the targets whose claim varies; 0 where a row is not
+        defined.
     square : shape (R,), above 0; a guess at sum_t w_rt Var r_t, by the pilot.
     from_below : shape (A, T), weights of the rows bounded from below. length : shape (A,), sqrt(sum_t w_at Var g_t).
     along, along_scale : shape (A,); mean and standard deviation in the pilot of the residual along the claim.
+    along_floor : the least kurtosis that can be assumed of it where bases are not tilted.
     origin : shape (T,); Var f_t is at most the mean square about it. spread : shape (A,), the range of
         sum_t w_at (f_t - origin_t)^2.
     """
@@ -50,6 +56,7 @@ class Rows:
     length: Float64[np.ndarray, " a"]
     along: Float64[np.ndarray, " a"]
     along_scale: Float64[np.ndarray, " a"]
+    along_floor: float
     origin: Float64[np.ndarray, " t"]
     spread: Float64[np.ndarray, " a"]
 
@@ -61,7 +68,8 @@ def rows_of(game: Game, pilot: Readings, scales: Scales, across: Across) -> Rows
     the mean relative gap is bounded at its worst. There is no such row where some Var g_t is 0, or so small that its
     weight could overflow: scores are the prover's to choose.
     """
-    n, claim_variance, half = game.n_targets, pilot.claim_variance, game.width / 2
+    n, claim_variance = game.n_targets, pilot.claim_variance
+    varies = _varies(game, pilot)
     defined = np.ones(n if across is Across.EVERY else 1, dtype=bool)
     from_below = scales.weights[None] if across is Across.POOLED else np.eye(n) / scales.variance
     if across is Across.EVERY:
@@ -69,7 +77,6 @@ def rows_of(game: Game, pilot: Readings, scales: Scales, across: Across) -> Rows
     elif across is Across.POOLED:
         weights = scales.weights[None]
     else:
-        varies = claim_variance > NO_VARIANCE * half**2
         defined[:] = bool(varies.all())
         weights = 1 / (n * np.where(varies, claim_variance, scales.variance))[None]
     length = np.sqrt(from_below @ claim_variance)
@@ -80,15 +87,25 @@ def rows_of(game: Game, pilot: Readings, scales: Scales, across: Across) -> Rows
     return Rows(
         weights=weights,
         defined=defined,
-        claim_variance=np.where(defined, weights @ claim_variance, 0.0),
+        claim_variance=np.where(defined, weights @ np.where(varies, claim_variance, 0.0), 0.0),
         square=np.maximum(square, LEAST_SQUARE * (weights @ scales.variance)),
         from_below=from_below,
         length=length,
         along=along.mean(axis=0),
         along_scale=np.where(scale > 0, scale, 1e-9),
+        along_floor=game.measure.squared_linear_kurtosis,
         origin=origin,
         spread=from_below @ np.maximum(game.hi - origin, origin - game.lo) ** 2,
     )
+
+
+def _varies(game: Game, pilot: Readings) -> Bool[np.ndarray, " t"]:
+    """Whether each target's claim varies by more than outputs are rounded by."""
+    size = np.abs(pilot.output).max(axis=(0, 1))
+    if pilot.even is not None:
+        size = size + np.abs(pilot.even).max(axis=(0, 1))
+    least = np.maximum((ROUNDING * size) ** 2, NO_VARIANCE * (game.width / 2) ** 2)
+    return np.asarray(pilot.claim_variance > least)
 
 
 def _origin(game: Game, pilot: Readings) -> Float64[np.ndarray, " t"]:

@@ -120,3 +120,19 @@ def test_complements_are_there_at_one_half_alone() -> None:
     for p_16 in (1, 32767, 32769, 65535):
         assert not Measure(p_16=p_16).has_complements
         assert Measure(p_16=p_16).n_sides == 1
+
+
+@pytest.mark.parametrize("p", [0.5, 0.4, 0.3, 0.2, 0.1, 0.05])
+def test_no_scaled_claim_has_more_kurtosis_along_itself_than_is_assumed(p: float) -> None:
+    """The square of a linear form, by enumeration of up to eight units: equal scores, and scores at random."""
+    measure, rng, largest = Measure(p_16=round(65536 * p)), np.random.default_rng(0), 0.0
+    for n in range(1, 9):
+        inside = (np.arange(2**n)[:, None] >> np.arange(n)) % 2 == 1
+        chance = np.where(inside, measure.p, 1 - measure.p).prod(axis=1)
+        for scores in (np.ones(n), *np.exp(rng.standard_normal((30, n))), *rng.standard_normal((30, n))):
+            square = ((inside - measure.p) @ scores) ** 2
+            off = square - chance @ square
+            if chance @ off**2 > 1e-12 * (chance @ square) ** 2:
+                largest = max(largest, float(chance @ off**4 / (chance @ off**2) ** 2))
+    assert largest <= measure.squared_linear_kurtosis
+    assert p > 0.3 or largest > 0.85 * measure.squared_linear_kurtosis

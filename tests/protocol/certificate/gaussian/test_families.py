@@ -6,6 +6,7 @@ Whether its bounds hold as often as they say is test_families_coverage.py's busi
 from __future__ import annotations
 
 import math
+import tracemalloc
 from dataclasses import fields, replace
 
 import numpy as np
@@ -174,6 +175,17 @@ def test_targets_that_share_an_amplitude_get_few_degrees_of_freedom() -> None:
     found = judged(readings, half_range=1e3)
     assert effective_rank(output) > 20
     assert found.degrees_between[0] < 30
+
+
+def test_effective_rank_takes_no_table_of_siblings_by_siblings() -> None:
+    """A hostile file may have families of very many siblings."""
+    vectors = np.random.default_rng(0).standard_normal((25, 3000, 1))
+    tracemalloc.start()
+    try:
+        assert effective_rank(vectors) == pytest.approx(1.0)
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_effective_rank_is_one_along_one_direction_and_near_the_number_of_equal_ones() -> None:

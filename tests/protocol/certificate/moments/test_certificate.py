@@ -77,7 +77,7 @@ def rows_with(claim_variance: list[float], *, weights: list[list[float]] | None 
     one, zero = np.ones(n), np.zeros(n)
     return Rows(
         weights=table, defined=np.ones(n, dtype=bool), claim_variance=np.array(claim_variance),
-        square=one, from_below=table, length=one, along=zero, along_scale=one,
+        square=one, from_below=table, length=one, along=zero, along_scale=one, along_floor=17.0,
         origin=np.zeros(table.shape[1]), spread=one,
     )  # fmt: skip
 
@@ -601,7 +601,6 @@ def test_the_observed_kurtosis_is_the_squares_own_and_changes_no_bound() -> None
 
 
 def test_along_the_claim_more_is_assumed_where_no_base_is_drawn_along_it() -> None:
-    tally = SimpleNamespace(ratio=1.0)
-    assert along_kurtosis(6.0, tally) == certificate.UNIFORM_ALONG  # type: ignore[arg-type]
-    assert along_kurtosis(20.0, tally) == 20.0  # type: ignore[arg-type]
-    assert along_kurtosis(6.0, SimpleNamespace(ratio=LARGEST_RATIO)) == 6.0  # type: ignore[arg-type]
+    rows = SimpleNamespace(along_floor=17.0)
+    for assumed, ratio, expected in ((6.0, 1.0, 17.0), (20.0, 1.0, 20.0), (6.0, LARGEST_RATIO, 6.0)):
+        assert along_kurtosis(assumed, SimpleNamespace(ratio=ratio), rows) == expected  # type: ignore[arg-type]

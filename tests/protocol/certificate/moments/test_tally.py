@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 
 from protocol.certificate.moments.certificate import certify, squares_shown
 from protocol.certificate.moments.scales import Scales, scales_of
-from protocol.certificate.moments.tally import NO_VARIANCE, Rows, Tally, along_claim, joined, rows_of, tally_of
+from protocol.certificate.moments.tally import (
+    NO_VARIANCE,
+    ROUNDING,
+    Rows,
+    Tally,
+    along_claim,
+    joined,
+    rows_of,
+    tally_of,
+)
 from protocol.certificate.readings import Readings, chosen
 from protocol.certificate.terms import Across
 from protocol.game.known import CharacterWhereAlike, Known, Linear, Polynomial, Stack, statement_of
@@ -83,7 +92,9 @@ def naive_along(readings: Readings, scales: Scales, row: list[float], length: fl
 
 def test_across_the_mean_a_target_without_a_claim_leaves_no_row() -> None:
     world = two_targets()
-    for share in (0.0, 1e-160, 0.9 * math.sqrt(NO_VARIANCE) * 6.0):
+    pilot, _, _ = fixed(world, Across.MEAN)
+    size = float(np.abs(pilot.output[..., 1]).max() + np.abs(pilot.even[..., 1]).max())
+    for share in (0.0, 1e-160, 0.9 * math.sqrt(NO_VARIANCE) * 6.0, 0.9 * ROUNDING * size):
         scores = world.scores.copy()
         scores[1] *= share / np.sqrt(0.25 * (scores[1] ** 2).sum())
         _, _, rows = fixed(replace(world, scores=scores), Across.MEAN)

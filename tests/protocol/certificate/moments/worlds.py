@@ -144,5 +144,6 @@ def columns(
         for f in fields(Tally)
         if f.name != "ratio"
     }
-    below = {f.name: np.concatenate([getattr(r, f.name) for r in rows]) for f in fields(Rows) if f.name != "origin"}
-    return Tally(**side, ratio=tallies[0].ratio), Rows(**below, origin=rows[0].origin)
+    whole = {"origin", "along_floor"}
+    below = {f.name: np.concatenate([getattr(r, f.name) for r in rows]) for f in fields(Rows) if f.name not in whole}
+    return Tally(**side, ratio=tallies[0].ratio), Rows(**below, origin=rows[0].origin, along_floor=rows[0].along_floor)
