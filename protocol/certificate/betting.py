@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float64
 
+from protocol.errors import ArgumentError
+
 BET = 0.9
 """Largest bet, as a share of what cannot lose everything."""
 
@@ -94,7 +96,11 @@ def lower_of_nonnegative(
     Parameters
     ----------
     guess : at the means, above 0, fixed before the first value. A bad one costs width, never validity.
+
+    Raises ArgumentError for a value that is not a finite number.
     """
+    if not np.isfinite(values).all():
+        raise ArgumentError("the values whose mean is bounded must be finite numbers")
     step = max(1, _CELLS // (len(RATES) * max(len(values), 1)))
     if values.shape[1] > step:
         parts = [slice(r, r + step) for r in range(0, values.shape[1], step)]

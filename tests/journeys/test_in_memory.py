@@ -242,10 +242,10 @@ def verifier_in(state: State) -> VerifierSession:
 
 
 def _events(effects: list[Effect], prover: ProverSession, entropy: Entropy, closing: State) -> Iterator[Event]:
-    if closing is State.ABORTED:
-        yield Lost("gone")
     for effect in effects:
         match effect:
+            case Send() if closing is State.ABORTED:
+                yield Lost("gone")
             case Send(message=message):
                 yield from _replies(prover, message)
             case other:

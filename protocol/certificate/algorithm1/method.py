@@ -28,7 +28,7 @@ class Algorithm1(Method):
     weighs_units = False
 
     def assumption(self, terms: Terms) -> str:
-        return ""
+        return "tolerance far below epsilon"
 
     def check_terms(self, game: Game, terms: Terms) -> None:
         super().check_terms(game, terms)

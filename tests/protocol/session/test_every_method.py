@@ -257,4 +257,4 @@ def test_what_a_verdict_rests_on_names_certificate_assumption_and_who_answered()
     assert said["crossfit, delegated"] == "crossfit, delegated"
     assert said["exhaustive"] == "exhaustive (every subset), own"
     assert said["gaussian, products"] == "gaussian (Gaussian residuals), own"
-    assert METHODS["algorithm1"].describe(ALGORITHM1) == "algorithm1, delegated"
+    assert METHODS["algorithm1"].describe(ALGORITHM1) == "algorithm1 (tolerance far below epsilon), delegated"

@@ -82,7 +82,7 @@ def test_the_exact_claim_is_accepted_and_the_opposite_rejected() -> None:
     assert stage.verdict.reasons[0].startswith("gap over the squared half range is at most ")
     assert isinstance(stage.verdict.certificate, Algorithm1Certificate)
     assert stage.verdict.n_retrainings == 3 * 200 + LEAST.fresh
-    assert stage.verdict.basis == "algorithm1, delegated"
+    assert stage.verdict.basis == "algorithm1 (tolerance far below epsilon), delegated"
     opposite = played(claim=OPPOSITE)
     assert opposite.verdict.outcome is Outcome.REJECT
     assert opposite.verdict.reasons[0].startswith("gap over the squared half range is at least ")

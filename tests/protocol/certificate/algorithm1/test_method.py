@@ -39,7 +39,7 @@ def rounds() -> Rounds:
 
 
 def test_it_assumes_nothing_and_a_prover_answers() -> None:
-    assert METHOD.describe(TERMS) == "algorithm1, delegated"
+    assert METHOD.describe(TERMS) == "algorithm1 (tolerance far below epsilon), delegated"
     assert METHOD.statement == "gap over the squared half range"
 
 
