@@ -71,7 +71,8 @@ unit: $(STAMP)
 
 # Not part of test: what matters of it is there with fixed seeds.
 slow: $(STAMP)
-	$(BIN)/python -m benchmarks.adversary --seconds 600
+	$(BIN)/python -m benchmarks.adversary --seconds 400
+	$(BIN)/python -m benchmarks.adversary --seconds 200 --answers delegated
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
