@@ -10,6 +10,7 @@ weights, c_i = theta_i sqrt(p(1-p)) their coefficients.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,8 +19,6 @@ from jaxtyping import Bool, Float64
 from scipy.stats import binom
 
 from protocol.game import harmonic
-
-LIMIT = 15.0  # kurtosis of a squared Gaussian
 
 HALF_16 = 1 << 15
 """Inclusion threshold of p = 1/2; only there does a subset have a complement (THEORY 2)."""
@@ -67,8 +66,8 @@ class Measure:
         """The least kurtosis that can be assumed of a claim's squared linear part about a guess (THEORY 2.11).
 
         A claim whose scores are all off by one factor has this along itself. At p = 1/2 the square is a chi-square's in
-        the limit of many units: 15 about its mean, and less than 2 more about any other point. Elsewhere the largest
-        over equal scores of 1 to 5,000 units, and a tenth more, because unequal scores reach up to 1.08 times that.
+        the limit of many units: 15 about its mean, and at most 16.2 about any other point. Elsewhere the largest over
+        equal scores of 1 to 5,000 units, and a tenth more, because unequal scores reach up to 1.08 times that.
         """
         return _squared_linear_kurtosis(min(self.p_16, (1 << 16) - self.p_16))
 
@@ -99,12 +98,20 @@ HALF = Measure(p_16=HALF_16)
 
 @lru_cache(maxsize=64)
 def _squared_linear_kurtosis(p_16: int) -> float:
+    limit = _about_any_point(math.sqrt(8.0), 15.0)  # of a squared Gaussian
     if p_16 == HALF_16:
-        return LIMIT + 2
-    p, largest = p_16 / (1 << 16), LIMIT
+        return limit
+    p, largest = p_16 / (1 << 16), limit
     for n in (*range(1, 65), *(2**k for k in range(7, 13)), 5000):
         count = np.arange(n + 1)
         chance, square = binom.pmf(count, n, p), (count - n * p) ** 2
-        off = square - chance @ square
-        largest = max(largest, float(chance @ off**4 / (chance @ off**2) ** 2))
-    return max(LIMIT + 2, 1.1 * largest)
+        mean = float(chance @ square)
+        off = (square - mean) / math.sqrt(float(chance @ (square - mean) ** 2))
+        largest = max(largest, _about_any_point(float(chance @ off**3), float(chance @ off**4)))
+    return 1.1 * largest
+
+
+def _about_any_point(skewness: float, kurtosis: float) -> float:
+    """The largest kurtosis about any point, E X^4 / (E X^2)^2, of a variable with these about its mean."""
+    off = np.linspace(-1.0, 1.0, 2001)
+    return float(((kurtosis + 4 * skewness * off + 6 * off**2 + off**4) / (1 + off**2) ** 2).max())

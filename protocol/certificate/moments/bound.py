@@ -207,11 +207,17 @@ def lowers_of_means(
     scale: Float64[np.ndarray, " a"],
     kurtosis: float,
     alpha: float,
+    *,
+    once: bool = False,
 ) -> Float64[np.ndarray, " a"]:
-    """Return :func:`lower_of_mean` of every column, each at ``alpha``."""
+    """Return :func:`lower_of_mean` of every column, each at ``alpha``.
+
+    once : whether n was fixed before the first value and this is the only look. The squares are then bounded by
+        :func:`fixed_quantile`, which is narrower; the bound holds at that n alone.
+    """
     check_level(kurtosis, alpha)
     deviations = _deviations(z.T, z0[:, None], scale[:, None])
-    spread = _spread(deviations, kurtosis, alpha)
+    spread = _spread(deviations, kurtosis, alpha, once=once)
     return np.asarray(z0 + scale * _lower(deviations, spread, kurtosis, (1 - _SHARE_OF_SPREAD) * alpha))
 
 
@@ -254,12 +260,20 @@ def _deviations(
         return np.asarray((z - z0) / scale)
 
 
-def _spread(deviations: Float64[np.ndarray, "k n"], kurtosis: float, alpha: float) -> Float64[np.ndarray, " k"]:
+def _spread(
+    deviations: Float64[np.ndarray, "k n"], kurtosis: float, alpha: float, *, once: bool = False
+) -> Float64[np.ndarray, " k"]:
     """Each row's V_n in units of scale^2; infinite where there is no bound."""
     far = (np.abs(deviations) > _LARGEST_DEVIATION).any(axis=1)
-    squares = (np.where(far[:, None], 0.0, deviations) ** 2).sum(axis=1)
-    found = [upper_of_mean(float(s), deviations.shape[1], kurtosis, _SHARE_OF_SPREAD * alpha) for s in squares]
-    return np.asarray(np.where(far, math.inf, found))
+    squares, n = (np.where(far[:, None], 0.0, deviations) ** 2).sum(axis=1), deviations.shape[1]
+    q = n_over_quantile(n, kurtosis, _SHARE_OF_SPREAD * alpha, once=once)
+    return np.asarray(np.where(far, math.inf, squares / n * q if math.isfinite(q) else math.inf))
+
+
+def n_over_quantile(n: int, kurtosis: float, alpha: float, *, once: bool = False) -> float:
+    """Return how many times the mean of n values E Y may be: n / q_n, or at one n fixed beforehand; infinite for none."""
+    q = n * fixed_quantile(n, kurtosis, alpha) if once else anytime_quantile(n, kurtosis, alpha)
+    return n / q if q > 0 else math.inf
 
 
 def _lower(

@@ -228,18 +228,26 @@ def without_own_squares(
 
 
 def variance_shown(
-    tally: Tally, rows: Rows, across: Across, squares: Float64[np.ndarray, " r"], *, kurtosis: float, delta: float
+    tally: Tally,
+    rows: Rows,
+    across: Across,
+    squares: Float64[np.ndarray, " r"],
+    *,
+    kurtosis: float,
+    delta: float,
+    once: bool = False,
 ) -> Float64[np.ndarray, " r"]:
     """Return Var f of each row from below, by how the residual lies along the claim; 0 where that shows nothing.
 
     squares : of :func:`squares_shown`. delta : of the whole certificate; ALONG_SHARE of it is spent.
+    once : whether this is the only look, at a number of families fixed beforehand.
     """
     n_rows, n_targets = len(rows.defined), rows.weights.shape[1]
     if across is Across.MEAN and n_targets > 1:  # its row's weights are the claim's: no variance is made of them
         return np.zeros(n_rows)
     alpha = ALONG_SHARE * delta / n_rows
     along = bound.lowers_of_means(
-        tally.along, rows.along, rows.along_scale, along_kurtosis(kurtosis, tally, rows), alpha
+        tally.along, rows.along, rows.along_scale, along_kurtosis(kurtosis, tally, rows), alpha, once=once
     )
     # A row's weights and those that it is bounded from below with differ by one factor where there is one target.
     factor = rows.weights[:, 0] / rows.from_below[:, 0] if n_targets == 1 else np.ones(n_rows)

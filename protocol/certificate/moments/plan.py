@@ -97,13 +97,14 @@ class Shape:
         along = alpha * ALONG_SHARE / GAP_SHARE
         tilted = self.terms.answers is Answers.OWN and self.game.measure.has_complements
         assumed = self.kurtosis if tilted else max(self.kurtosis, self.game.measure.squared_linear_kurtosis)
-        q = bound.anytime_quantile(n, assumed, along / 4)
-        if q <= 0:
+        once = self.terms.answers is Answers.DELEGATED
+        wider = bound.n_over_quantile(n, assumed, along / 4, once=once)
+        if not math.isfinite(wider):
             return 0.0
         explained = min(max(self.outlook.r2, 0.0), 1.0)
         shared = rho if n_siblings > 1 else 1.0
         spread = self.mean(n_siblings, rho) * shared * min(self.outlook.residual_sd, 1.0)
-        width = max(_WIDTH, _WIDENS * math.sqrt(n / q))
+        width = max(_WIDTH, _WIDENS * math.sqrt(wider))
         opposed = 2 * math.sqrt(explained) * width * math.sqrt(-2 * math.log(along) * spread / n)
         return min(max(explained - opposed, 0.0) + self.squares(n, n_siblings, rho, alpha), 1.0)
 

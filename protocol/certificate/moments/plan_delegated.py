@@ -79,7 +79,7 @@ def despite_lies(
     ])  # fmt: skip
     delta = VARIANCE_SHARE * found.delta
     squares = squares_shown(own, rows, delta=delta)
-    shown = variance_shown(own, rows, found.across, squares, kurtosis=found.kurtosis, delta=delta)
+    shown = variance_shown(own, rows, found.across, squares, kurtosis=found.kurtosis, delta=delta, once=True)
     upper, variance, by_minkowski = relative_upper(gap, rows, shown, found.across, rows.weights.shape[1])
     return replace(
         found, n_false=n_false, upper=upper, gap_upper=gap, variance_lower=variance, by_minkowski=by_minkowski
