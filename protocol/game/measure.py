@@ -69,7 +69,7 @@ class Measure:
         the limit of many units: 15 about its mean, and at most 16.2 about any other point. Elsewhere the largest over
         equal scores of 1 to 5,000 units, and a tenth more, because unequal scores reach up to 1.08 times that.
         """
-        return _squared_linear_kurtosis(min(self.p_16, (1 << 16) - self.p_16))
+        return math.ceil(10 * _squared_linear_kurtosis(min(self.p_16, (1 << 16) - self.p_16))) / 10  # to be printed
 
     def centred(self, subsets: Bool[np.ndarray, "m n"]) -> Float64[np.ndarray, "m n"]:
         """Return x_i - p, mean 0 exactly."""

@@ -271,7 +271,7 @@ def _spread(
 
 
 def n_over_quantile(n: int, kurtosis: float, alpha: float, *, once: bool = False) -> float:
-    """Return how many times the mean of n values E Y may be: n / q_n, or at one n fixed beforehand; infinite for none."""
+    """Return how many times the mean of n values E Y may be, at every n or at one fixed beforehand; maybe infinite."""
     q = n * fixed_quantile(n, kurtosis, alpha) if once else anytime_quantile(n, kurtosis, alpha)
     return n / q if q > 0 else math.inf
 
@@ -282,7 +282,7 @@ def _lower(
     """Return the d at which each row's mixture comes down to 1/alpha, from below, in units of scale."""
     found = np.full(len(deviations), -math.inf)
     known = np.flatnonzero(np.isfinite(spread))
-    step = max(1, _CELLS // (len(RATES) * deviations.shape[1]))
+    step = max(1, _CELLS // (len(RATES) * max(deviations.shape[1], 1)))
     for start in range(0, len(known), step):
         rows = known[start : start + step]
         found[rows] = _mixture_lower(deviations[rows], spread[rows], kurtosis, alpha)

@@ -406,3 +406,27 @@ def test_values_that_are_no_numbers_and_scales_that_are_not_positive_are_refused
     for lower in (bound.lower_of_mean, bound.lower_of_absolute_mean):
         with pytest.raises(ArgumentError):
             lower(np.full(50, z), z0, scale, 4.0, 0.05)
+
+
+def test_a_single_look_at_a_fixed_number_is_narrower_and_holds_its_level() -> None:
+    """A squared Gaussian's mean from below about a pilot's guess, as a claim that is scaled wrongly has it."""
+    runs, n, alpha = 2000, 140, 0.1
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((n, runs)) ** 2
+    pilot = rng.standard_normal((10, runs)) ** 2
+    guess = pilot.mean(axis=0), pilot.std(axis=0, ddof=1)
+    once = bound.lowers_of_means(z, *guess, 16.2, alpha, once=True)
+    always = bound.lowers_of_means(z, *guess, 16.2, alpha)
+    assert (once >= always - 1e-12).all()
+    assert np.isfinite(once).all()
+    assert (once > 1).sum() <= stats.binom.isf(1e-4, runs, alpha)
+
+
+def test_the_spread_of_a_single_look_is_the_fixed_quantiles() -> None:
+    for n, kurtosis, alpha in ((140, 16.2, 1e-3), (80, 6.0, 0.01), (30, 9.0, 0.01)):
+        y, q = bound.fixed_quantile(n, kurtosis, alpha), bound.anytime_quantile(n, kurtosis, alpha)
+        assert bound.n_over_quantile(n, kurtosis, alpha, once=True) == pytest.approx(
+            1 / y if y else math.inf, rel=1e-12
+        )
+        assert bound.n_over_quantile(n, kurtosis, alpha) == (n / q if q else math.inf)
+        assert bound.n_over_quantile(n, kurtosis, alpha, once=True) <= bound.n_over_quantile(n, kurtosis, alpha)
