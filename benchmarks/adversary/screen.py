@@ -24,7 +24,7 @@ from protocol.certificate.moments.tally import Rows, Tally
 from protocol.certificate.readings import read
 from protocol.certificate.registry import method_named
 from protocol.certificate.spot_check import detection_probability, most_false
-from protocol.certificate.terms import Across, Answers, Rounds
+from protocol.certificate.terms import Answers, Rounds
 from protocol.encoding import SEED_BYTES, Seed
 from protocol.game.sampling import Bases, Design, Draw, pairs
 from protocol.game.tilting import LAMBDAS, LARGEST_RATIO, UNIFORM_16, Tilts
@@ -214,9 +214,9 @@ def _upper(
     )  # fmt: skip
     delta = asking.delta * len(which)
     squares = certificate.squares_shown(tally, ours, delta=delta)
-    shown = certificate.variance_shown(tally, ours, Across.EVERY, squares, kurtosis=kurtosis, delta=delta)
+    shown = certificate.variance_shown(tally, ours, squares, kurtosis=kurtosis, delta=delta)
     gaps = certificate.without_own_squares(mean[which], squares, n_siblings=design.n_siblings, rho=design.rho)
-    upper, _, _ = certificate.relative_upper(gaps, ours, shown, Across.EVERY, 2)
+    upper, _, _ = certificate.relative_upper(gaps, ours, shown)
     return np.asarray(upper <= asking.epsilon)
 
 
@@ -224,18 +224,18 @@ def _rows(sample: Sample, pilot: Sample, runs: int, rng: np.random.Generator) ->
     """One row a session, each with a pilot of its own for what lies along the claim."""
     first = pilot.along[_choice(rng, len(pilot.along), (10, runs))]
     scale = first.std(axis=0, ddof=1)
-    ones, pair = np.ones(runs), np.ones((runs, 2))
+    ones = np.ones(runs)
     return Rows(
-        weights=pair, defined=np.ones(runs, dtype=bool), claim_variance=sample.claim_variance * ones,
-        square=sample.square * ones, from_below=pair, length=np.sqrt(sample.claim_variance) * ones,
-        along=first.mean(axis=0), along_scale=np.where(scale > 0, scale, 1e-9), origin=np.ones(2), spread=ones,
+        weights=ones, pooled=False, claim_variance=sample.claim_variance * ones,
+        square=sample.square * ones, length=np.sqrt(sample.claim_variance) * ones,
+        along=first.mean(axis=0), along_scale=np.where(scale > 0, scale, 1e-9), origin=ones, spread=ones,
         along_floor=15.0,
     )  # fmt: skip
 
 
 def _rows_of(rows: Rows, which: Int64[np.ndarray, " k"]) -> Rows:
     """Some of the rows; what is a target's stays."""
-    whole = ("origin", "along_floor")
+    whole = ("along_floor", "pooled")
     picked = {name: getattr(rows, name)[which] for name in Rows.__dataclass_fields__ if name not in whole}
     return replace(rows, **picked)
 

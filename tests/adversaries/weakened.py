@@ -23,7 +23,6 @@ from protocol.certificate.moments.method import MomentsJudge
 from protocol.certificate.moments.scales import Scales
 from protocol.certificate.moments.tally import Rows, rows_of
 from protocol.certificate.readings import Readings, read
-from protocol.certificate.terms import Across
 from protocol.game import Game, sampling, tilting
 from protocol.session import verifier
 from protocol.session.verifier import VerifierSession
@@ -110,8 +109,8 @@ def takes_the_pilot_for_var_f(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have Var f be at least what the pilot estimates, with no bound: 1, as weights are in units of that."""
     relative_upper = certificate.relative_upper
 
-    def careless(gap: np.ndarray, rows: Rows, shown: np.ndarray, across: Across, n_targets: int) -> Any:
-        return relative_upper(gap, rows, np.ones_like(shown), across, n_targets)
+    def careless(gap: np.ndarray, rows: Rows, shown: np.ndarray) -> Any:
+        return relative_upper(gap, rows, np.ones_like(shown))
 
     for module in (certificate, plan_delegated):
         assert module.relative_upper is relative_upper

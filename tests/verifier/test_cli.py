@@ -776,7 +776,7 @@ def test_payouts_are_audited_with_every_certificate_that_weighs_units(
         assert (ran.told["outcome"], ran.told["payouts"]["n_outside"] > 0) == ("REJECT", True)
     prover = served(MemoryProver(market))
     refused = run(*asked, "--certificate", "algorithm1")
-    assert_fault(refused, 64, "certificate: algorithm1 says nothing of single units")
+    assert_fault(refused, 64, "certificate: algorithm1 does not bound the scores of single units")
     assert prover.heard == []
 
 

@@ -341,17 +341,3 @@ def largest_share(epsilon: float) -> float:
     if not (epsilon >= 0 and math.isfinite(epsilon)):
         raise ArgumentError(f"epsilon must be a finite number of at least 0, not {epsilon}")
     return epsilon / (1 + math.sqrt(epsilon)) ** 2
-
-
-def mean_of_ratios_worst(xbar: float, n_targets: int) -> float:
-    """Return the largest mean over T targets of minkowski_ratio(x_t), given that the mean of the x_t is ``xbar``.
-
-    minkowski_ratio is convex and 0 at 0, so over x_t >= 0 with a given sum the mean is largest where one target holds
-    all of it: minkowski_ratio(T xbar) / T. This is the only valid bound on the mean of relative gaps from a mean of
-    x_t; minkowski_ratio(xbar) bounds the pooled relative gap alone (THEORY 2).
-
-    Raises ArgumentError for an ``xbar`` below 0 or ``n_targets`` below 1.
-    """
-    if n_targets < 1:
-        raise ArgumentError(f"the number of targets must be at least 1, not {n_targets}")
-    return minkowski_ratio(n_targets * xbar) / n_targets

@@ -82,8 +82,8 @@ class MomentsCertificate:
 
     @property
     def upper_bound(self) -> float:
-        """No row's relative gap is above this."""
-        return float(self.upper.max())
+        """No row's relative gap is above this; across the mean, their mean."""
+        return float(self.upper.mean() if self.across is Across.MEAN else self.upper.max())
 
     @property
     def lower_bound(self) -> float:
@@ -95,12 +95,13 @@ class MomentsCertificate:
         """Why there is no upper bound, or None."""
         if np.isfinite(self.upper_bound):
             return None
-        if not (self.claim_variance > 0).any():
-            if self.across is Across.MEAN and self.worst:
-                return (
-                    "the claim explains nothing of a target (its scores are all 0), so there is no mean of relative "
-                    "gaps: ask across pooled, or leave that target out"
-                )
+        silent = ~(self.claim_variance > 0)
+        if self.across is Across.MEAN and len(silent) > 1 and silent.any():
+            return (
+                f"the claim explains nothing of target {int(np.argmax(silent))} (its scores are all 0), and its Var f "
+                "cannot be told from 0: allow more retrainings, ask across pooled, or leave that target out"
+            )
+        if silent.all():
             return (
                 "the claim explains nothing (its scores are all 0) and Var f cannot be told from 0: "
                 "allow more retrainings, or leave out targets that do not vary"
@@ -123,7 +124,7 @@ class MomentsCertificate:
         siblings = "independent" if self.n_siblings == 1 else f"families of {self.n_siblings}, rho = {self.rho:.3g}"
         pairs = "each with its complement" if game.measure.has_complements else f"p = {game.measure.p:.4g}"
         parts = [
-            ("relative gap, at most", number(self.upper[row]), f"{sure(self.delta)}, {whole}"),
+            ("relative gap, at most", number(self.upper_bound), f"{sure(self.delta)}, {whole}"),
             ("relative gap, at least", number(self.lower_bound), f"{sure(self.delta)}, {along}"),
             ("  over", over(self.across, row, game), "as all below"),
             (
@@ -184,11 +185,7 @@ class MomentsCertificate:
 
 
 def relative_upper(
-    gap: Float64[np.ndarray, " r"],
-    rows: Rows,
-    shown: Float64[np.ndarray, " r"],
-    across: Across,
-    n_targets: int,
+    gap: Float64[np.ndarray, " r"], rows: Rows, shown: Float64[np.ndarray, " r"]
 ) -> tuple[Float64[np.ndarray, " r"], Float64[np.ndarray, " r"], Bool[np.ndarray, " r"]]:
     """Return the relative gap from above, the bound on Var f beneath it, and whether Minkowski's step gave that.
 
@@ -198,9 +195,6 @@ def relative_upper(
     by_minkowski = np.where(steps > 0, steps, 0.0) ** 2
     variance = np.maximum(by_minkowski, shown)
     upper = np.divide(gap, variance, out=np.full_like(gap, np.inf), where=variance > 0)
-    if across is Across.MEAN and n_targets > 1:  # only Minkowski's step can be taken target by target
-        variance, upper = by_minkowski, np.array([bound.mean_of_ratios_worst(float(gap[0]), n_targets)])
-    upper = np.where(rows.defined, upper, np.inf)
     return upper, variance, by_minkowski >= variance
 
 
@@ -209,7 +203,7 @@ def squares_shown(tally: Tally, rows: Rows, *, delta: float) -> Float64[np.ndarr
 
     Nothing is assumed.
     """
-    return betting.lower_of_nonnegative(tally.below, SQUARES_SHARE * delta / len(rows.defined), guess=rows.square)
+    return betting.lower_of_nonnegative(tally.below, SQUARES_SHARE * delta / rows.n_rows, guess=rows.square)
 
 
 def without_own_squares(
@@ -230,7 +224,6 @@ def without_own_squares(
 def variance_shown(
     tally: Tally,
     rows: Rows,
-    across: Across,
     squares: Float64[np.ndarray, " r"],
     *,
     kurtosis: float,
@@ -242,16 +235,11 @@ def variance_shown(
     squares : of :func:`squares_shown`. delta : of the whole certificate; ALONG_SHARE of it is spent.
     once : whether this is the only look, at a number of families fixed beforehand.
     """
-    n_rows, n_targets = len(rows.defined), rows.weights.shape[1]
-    if across is Across.MEAN and n_targets > 1:  # its row's weights are the claim's: no variance is made of them
-        return np.zeros(n_rows)
-    alpha = ALONG_SHARE * delta / n_rows
+    alpha = ALONG_SHARE * delta / rows.n_rows
     along = bound.lowers_of_means(
         tally.along, rows.along, rows.along_scale, along_kurtosis(kurtosis, tally, rows), alpha, once=once
     )
-    # A row's weights and those that it is bounded from below with differ by one factor where there is one target.
-    factor = rows.weights[:, 0] / rows.from_below[:, 0] if n_targets == 1 else np.ones(n_rows)
-    opposed = 2 * factor * rows.length * np.where(np.isfinite(along), along, 0.0)
+    opposed = 2 * rows.length * np.where(np.isfinite(along), along, 0.0)
     shown = rows.claim_variance + opposed + squares
     return np.where(np.isfinite(along), np.maximum(shown, 0.0), 0.0)
 
@@ -274,7 +262,7 @@ def lower_of(
 
     Across the mean the targets' own lower bounds are averaged, across every the largest counts; each is at delta / T.
     """
-    n_rows = len(rows.length)
+    n_rows = rows.n_rows
     alpha, alpha_variance = BELOW_SHARE * delta / n_rows, (1 - BELOW_SHARE) * delta / n_rows
     along = bound.lower_of_absolute_means(
         tally.along, rows.along, rows.along_scale, along_kurtosis(kurtosis, tally, rows), alpha
@@ -304,15 +292,15 @@ def certify(
     horizon : families that the betting bounds are sized for, fixed before the first; does not affect validity.
     delta : probability that the upper bound fails at any look, and likewise the lower.
     """
-    n, n_rows = tally.n_families, len(rows.defined)
+    n, n_rows = tally.n_families, rows.n_rows
     alpha = GAP_SHARE * delta / n_rows
     q = bound.anytime_quantile(n, kurtosis, alpha)
     total = tally.squares.sum(axis=0)
     squares = squares_shown(tally, rows, delta=delta)
     mean = total / q if q > 0 else np.full(n_rows, np.inf)
     gap = without_own_squares(mean, squares, n_siblings=n_siblings, rho=rho)
-    shown = variance_shown(tally, rows, across, squares, kurtosis=kurtosis, delta=delta)
-    upper, variance, by_minkowski = relative_upper(gap, rows, shown, across, rows.weights.shape[1])
+    shown = variance_shown(tally, rows, squares, kurtosis=kurtosis, delta=delta)
+    upper, variance, by_minkowski = relative_upper(gap, rows, shown)
     lower, along_lower = lower_of(tally, rows, across, kurtosis=kurtosis, delta=delta, horizon=horizon)
     return MomentsCertificate(
         across=across,

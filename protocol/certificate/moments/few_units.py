@@ -109,11 +109,10 @@ def certify(
         residual, characters, alpha=GAP_SHARE * found.delta, kurtosis=found.kurtosis, n_groups=len(groups),
         cap=cap_of(scales),
     )  # fmt: skip
-    # A row of weights is the scales' own, or of one target, whose factor from the one to the other is known.
-    gaps = np.array([gap * rows.weights[0, 0] / scales.weights[0]])
+    gaps = np.array([gap])
     squares = squares_shown(tally, rows, delta=found.delta)
-    shown = variance_shown(tally, rows, found.across, squares, kurtosis=found.kurtosis, delta=found.delta)
-    upper, variance, by_minkowski = relative_upper(gaps, rows, shown, found.across, len(scales.weights))
+    shown = variance_shown(tally, rows, squares, kurtosis=found.kurtosis, delta=found.delta)
+    upper, variance, by_minkowski = relative_upper(gaps, rows, shown)
     return replace(found, upper=upper, gap_upper=gaps, variance_lower=variance, by_minkowski=by_minkowski)
 
 

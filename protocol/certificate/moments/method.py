@@ -211,5 +211,5 @@ class MomentsJudge:
         kept = np.unique(answered.trained // design.n_sides)
         own = tally_of(chosen(readings, kept), scales, rows)
         # The root of a family's square is a norm over targets, which answers within the tolerance move by at most this.
-        shift = np.sqrt(rows.weights.sum(axis=1)) * self._game.tolerance
+        shift = np.sqrt(rows.of(np.ones(len(rows.weights)))) * self._game.tolerance
         return plan_delegated.despite_lies(found, tally, rows, own, n_false=check.most_false, shift=shift)

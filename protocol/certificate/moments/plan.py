@@ -69,7 +69,7 @@ class Shape:
     @property
     def alpha(self) -> float:
         """The probability that one row's bound on the gap fails."""
-        n_rows = self.game.n_targets if self.terms.across is Across.EVERY else 1
+        n_rows = 1 if self.terms.across is Across.POOLED else self.game.n_targets
         return GAP_SHARE * self.terms.delta / n_rows
 
     @property
@@ -83,9 +83,6 @@ class Shape:
         By Minkowski's step, or by what the residual along the claim is expected to show of Var f.
         """
         explained, epsilon = min(max(self.outlook.r2, 0.0), 1.0), self.terms.epsilon
-        n_targets, across = self.game.n_targets, self.terms.across
-        if across is Across.MEAN and n_targets > 1:
-            return bound.largest_share(epsilon * n_targets) / n_targets * explained
         return max(bound.largest_share(epsilon) * explained, epsilon * self.shown(n, n_siblings, rho, self.alpha))
 
     def shown(self, n: int, n_siblings: int, rho: float, alpha: float) -> float:

@@ -70,17 +70,17 @@ def despite_lies(
     found : the certificate that would hold if every answer were right. own : the families that the verifier trained.
     n_false : c. shift : shape (R,); by how much the root of a family's square may be off without being caught.
     """
-    n, n_rows = tally.n_families, len(rows.defined)
+    n, n_rows = tally.n_families, rows.n_rows
     alpha = GAP_SHARE * found.delta / n_rows
-    cutoff = cutoff_of(n, n_false, found.kurtosis, alpha, is_one=rows.weights.shape[1] == 1)
+    cutoff = cutoff_of(n, n_false, found.kurtosis, alpha, is_one=len(rows.weights) == 1)
     gap = np.array([
         delegated.upper_despite_lies(squares, n_false, found.kurtosis, alpha, float(s), cutoff=cutoff)
         for squares, s in zip(tally.squares.T, shift, strict=True)
     ])  # fmt: skip
     delta = VARIANCE_SHARE * found.delta
     squares = squares_shown(own, rows, delta=delta)
-    shown = variance_shown(own, rows, found.across, squares, kurtosis=found.kurtosis, delta=delta, once=True)
-    upper, variance, by_minkowski = relative_upper(gap, rows, shown, found.across, rows.weights.shape[1])
+    shown = variance_shown(own, rows, squares, kurtosis=found.kurtosis, delta=delta, once=True)
+    upper, variance, by_minkowski = relative_upper(gap, rows, shown)
     return replace(
         found, n_false=n_false, upper=upper, gap_upper=gap, variance_lower=variance, by_minkowski=by_minkowski
     )
@@ -99,7 +99,7 @@ class _Forecast:
     def __init__(self, game: Game, terms: Terms, outlook: Outlook) -> None:
         self.game, self.terms = game, terms
         self.shape = Shape(game=game, terms=terms, outlook=outlook)
-        n_rows = game.n_targets if terms.across is Across.EVERY else 1
+        n_rows = 1 if terms.across is Across.POOLED else game.n_targets
         self.alpha = GAP_SHARE * terms.delta / n_rows
 
     def bound(self, n: int, k: int) -> float:
@@ -117,8 +117,6 @@ class _Forecast:
 
     def allowed(self, k: int) -> float:
         """What E Y may be for an ACCEPT, Var f being shown by the k pairs that are retrained here."""
-        if self.terms.across is Across.MEAN and self.game.n_targets > 1:  # Minkowski's step alone, target by target
-            return self.shape.allowed(k)
         shown = self.shape.shown(k, 1, 1.0, self.alpha * VARIANCE_SHARE * _OWN_GAP)
         return max(bound.largest_share(self.terms.epsilon) * self.shape.outlook.r2, self.terms.epsilon * shown)
 

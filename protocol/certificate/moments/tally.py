@@ -1,15 +1,15 @@
 """What each family adds to the bounds: a few numbers, so that looking again costs nothing (THEORY 2).
 
-Rows are what is bounded: one over all targets (pooled, mean), or one a target (every). A family's
+Rows are what is bounded: one over all targets (pooled), or one a target (mean, every). A family's
 square is not negative and its mean is at least rho times the row's gap, whatever f is.
 
-Letters: B families, R rows (A of them from below), T targets; m_bt the mean of a family's residuals
-of target t; w_rt the weight of target t in row r, fixed before the first family was drawn.
+Letters: B families, R rows, T targets; m_bt the mean of a family's residuals of target t; w_rt the
+weight of target t in row r, fixed before the first family was drawn.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float64
@@ -35,67 +35,65 @@ RANGE_PRICE = 1 / 16
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rows:
-    """What is bounded, row by row: R rows from above, A rows from below (one pooled, else one a target).
+    """What is bounded, row by row.
 
-    weights : shape (R, T), finite, at least 0. defined : shape (R,), False where a row's weights do not exist.
-    claim_variance : shape (R,); sum_t w_rt Var g_t, exact, over the targets whose claim varies; 0 where a row is not
-        defined.
+    weights : shape (T,), finite, above 0, by the pilot's outputs alone. pooled : whether all targets are one row; else
+        each is a row of its own.
+    claim_variance : shape (R,); sum_t w_rt Var g_t, exact, over the targets whose claim varies.
     square : shape (R,), above 0; a guess at sum_t w_rt Var r_t, by the pilot.
-    from_below : shape (A, T), weights of the rows bounded from below. length : shape (A,), sqrt(sum_t w_at Var g_t).
-    along, along_scale : shape (A,); mean and standard deviation in the pilot of the residual along the claim.
+    length : shape (R,), sqrt(sum_t w_rt Var g_t).
+    along, along_scale : shape (R,); mean and standard deviation in the pilot of the residual along the claim.
     along_floor : the least kurtosis that can be assumed of it where bases are not tilted.
-    origin : shape (T,); Var f_t is at most the mean square about it. spread : shape (A,), the range of
-        sum_t w_at (f_t - origin_t)^2.
+    origin : shape (T,); Var f_t is at most the mean square about it. spread : shape (R,), the range of
+        sum_t w_rt (f_t - origin_t)^2.
     """
 
-    weights: Float64[np.ndarray, "r t"]
-    defined: Bool[np.ndarray, " r"]
+    weights: Float64[np.ndarray, " t"]
+    pooled: bool
     claim_variance: Float64[np.ndarray, " r"]
     square: Float64[np.ndarray, " r"]
-    from_below: Float64[np.ndarray, "a t"]
-    length: Float64[np.ndarray, " a"]
-    along: Float64[np.ndarray, " a"]
-    along_scale: Float64[np.ndarray, " a"]
+    length: Float64[np.ndarray, " r"]
+    along: Float64[np.ndarray, " r"]
+    along_scale: Float64[np.ndarray, " r"]
     along_floor: float
     origin: Float64[np.ndarray, " t"]
-    spread: Float64[np.ndarray, " a"]
+    spread: Float64[np.ndarray, " r"]
+
+    @property
+    def n_rows(self) -> int:
+        """R."""
+        return 1 if self.pooled else len(self.weights)
+
+    def of(self, values: Float64[np.ndarray, "*b t"]) -> Float64[np.ndarray, "*b r"]:
+        """Return sum_t w_rt of the last axis."""
+        return np.asarray((values @ self.weights)[..., None] if self.pooled else values * self.weights)
 
 
 def rows_of(game: Game, pilot: Readings, scales: Scales, across: Across) -> Rows:
     """Return the rows of a verdict; ``pilot`` is what ``scales`` were made of.
 
-    Across the mean a target's weight is 1 / (T Var g_t): the row is then the mean of X_t = gap_t / Var g_t, from which
-    the mean relative gap is bounded at its worst. There is no such row where some Var g_t is 0, or so small that its
-    weight could overflow: scores are the prover's to choose.
+    A row of one target counts in units of its variance in the pilot, and so does each target in a pool.
     """
-    n, claim_variance = game.n_targets, pilot.claim_variance
-    varies = _varies(game, pilot)
-    defined = np.ones(n if across is Across.EVERY else 1, dtype=bool)
-    from_below = scales.weights[None] if across is Across.POOLED else np.eye(n) / scales.variance
-    if across is Across.EVERY:
-        weights = from_below
-    elif across is Across.POOLED:
-        weights = scales.weights[None]
-    else:
-        defined[:] = bool(varies.all())
-        weights = 1 / (n * np.where(varies, claim_variance, scales.variance))[None]
-    length = np.sqrt(from_below @ claim_variance)
-    along = along_claim(pilot, scales, from_below, length)
+    pooled = across is Across.POOLED
+    weights = scales.weights if pooled else 1 / scales.variance
+    origin, claim_variance = _origin(game, pilot), pilot.claim_variance
+    bare = Rows(
+        weights=weights, pooled=pooled, claim_variance=claim_variance, square=claim_variance, length=claim_variance,
+        along=claim_variance, along_scale=claim_variance, along_floor=game.measure.squared_linear_kurtosis,
+        origin=origin, spread=claim_variance,
+    )  # fmt: skip
+    length = np.sqrt(bare.of(claim_variance))
+    along = along_claim(pilot, scales, bare, length)
     scale = along.std(axis=0, ddof=1)
-    square = weights @ (pilot.residual - scales.centre)[:, 0].var(axis=0)
-    origin = _origin(game, pilot)
-    return Rows(
-        weights=weights,
-        defined=defined,
-        claim_variance=np.where(defined, weights @ np.where(varies, claim_variance, 0.0), 0.0),
-        square=np.maximum(square, LEAST_SQUARE * (weights @ scales.variance)),
-        from_below=from_below,
+    square = bare.of((pilot.residual - scales.centre)[:, 0].var(axis=0))
+    return replace(
+        bare,
+        claim_variance=bare.of(np.where(_varies(game, pilot), claim_variance, 0.0)),
+        square=np.maximum(square, LEAST_SQUARE * bare.of(scales.variance)),
         length=length,
         along=along.mean(axis=0),
         along_scale=np.where(scale > 0, scale, 1e-9),
-        along_floor=game.measure.squared_linear_kurtosis,
-        origin=origin,
-        spread=from_below @ np.maximum(game.hi - origin, origin - game.lo) ** 2,
+        spread=bare.of(np.maximum(game.hi - origin, origin - game.lo) ** 2),
     )
 
 
@@ -121,14 +119,14 @@ def _origin(game: Game, pilot: Readings) -> Float64[np.ndarray, " t"]:
 
 
 def along_claim(
-    readings: Readings, scales: Scales, weights: Float64[np.ndarray, "a t"], length: Float64[np.ndarray, " a"]
-) -> Float64[np.ndarray, "b a"]:
-    """Return Z_ba, the family's mean of sum_t w_at (r_t - centre_t) g~_t over the claim's own length; shape (B, A).
+    readings: Readings, scales: Scales, rows: Rows, length: Float64[np.ndarray, " r"]
+) -> Float64[np.ndarray, "b r"]:
+    """Return Z_br, the family's mean of sum_t w_rt (r_t - centre_t) g~_t over the claim's own length; shape (B, R).
 
-    g~ is the claim's linear part, whose mean is 0, so E Z_a = sum_t w_at <c_t, rhat_t> / length_a whatever the centre,
-    and by Cauchy and Schwarz (E Z_a)^2 is at most sum_t w_at gap_t. A zero claim has no direction and gives 0.
+    g~ is the claim's linear part, whose mean is 0, so E Z_r = sum_t w_rt <c_t, rhat_t> / length_r whatever the centre,
+    and by Cauchy and Schwarz (E Z_r)^2 is at most sum_t w_rt gap_t. A zero claim has no direction and gives 0.
     """
-    products = ((readings.residual - scales.centre) * readings.linear).mean(axis=1) @ weights.T
+    products = rows.of(((readings.residual - scales.centre) * readings.linear).mean(axis=1))
     return np.asarray(products / np.where(length > 0, length, 1.0))
 
 
@@ -137,16 +135,16 @@ class Tally:
     """The families so far, in the order of their index.
 
     squares : shape (B, R); sum_t w_rt (m_bt - centre_t)^2 over rho.
-    along : shape (B, A); the residual along the claim. below : shape (B', R), the mean over siblings of sum_t w_rt
-    r_t^2, whose expectation is sum_t w_rt Var r_t. above : shape (B, A), squares about the origin over their range.
+    along : shape (B, R); the residual along the claim. below : shape (B', R), the mean over siblings of sum_t w_rt
+    r_t^2, whose expectation is sum_t w_rt Var r_t. above : shape (B, R), squares about the origin over their range.
     ratio : the range of ``above`` is so many times the rows'; 1 unless bases are tilted.
     by_target : shape (B, T); a family's squares over each target's variance in the pilot, for the reader only.
     """
 
     squares: Float64[np.ndarray, "b r"]
-    along: Float64[np.ndarray, "b a"]
+    along: Float64[np.ndarray, "b r"]
     below: Float64[np.ndarray, "c r"]
-    above: Float64[np.ndarray, "b a"]
+    above: Float64[np.ndarray, "b r"]
     by_target: Float64[np.ndarray, "b t"]
     ratio: float
 
@@ -177,8 +175,8 @@ def tally_of(
     share = np.ones(1) if ratio is None else weight / largest_ratio
     below = _below(readings, rows)
     return Tally(
-        squares=np.asarray(weight[:, None] * (means**2 @ rows.weights.T) / rho),
-        along=weight[:, None] * along_claim(readings, scales, rows.from_below, rows.length),
+        squares=np.asarray(weight[:, None] * (rows.of(means**2)) / rho),
+        along=weight[:, None] * along_claim(readings, scales, rows, rows.length),
         below=weight[: len(below), None] * below,
         above=share[:, None] * _above(readings, rows),
         by_target=weight[:, None] * means**2 / scales.variance / rho,
@@ -203,13 +201,13 @@ def _below(readings: Readings, rows: Rows) -> Float64[np.ndarray, "c r"]:
     else:
         n = readings.n_families // 2 * 2
         squares = (residual[0:n:2] - residual[1:n:2]) ** 2 / 2
-    return np.asarray(squares.mean(axis=1) @ rows.weights.T)
+    return rows.of(squares.mean(axis=1))
 
 
-def _above(readings: Readings, rows: Rows) -> Float64[np.ndarray, "b a"]:
-    """Values in [0, 1] whose mean is at least sum_t w_at Var f_t over ``spread``: squares about the origin."""
+def _above(readings: Readings, rows: Rows) -> Float64[np.ndarray, "b r"]:
+    """Values in [0, 1] whose mean is at least sum_t w_rt Var f_t over ``spread``: squares about the origin."""
     if readings.even is None:
         squares = (readings.output - rows.origin) ** 2
     else:  # of x and its complement: half the sum of both squares is odd^2 + (even - origin)^2
         squares = readings.output**2 + (readings.even - rows.origin) ** 2
-    return np.asarray(squares.mean(axis=1) @ rows.from_below.T / rows.spread)
+    return np.asarray(rows.of(squares.mean(axis=1)) / rows.spread)

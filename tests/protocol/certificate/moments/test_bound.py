@@ -229,14 +229,6 @@ def test_minkowskis_ratio_is_attained_by_a_claim_too_large_and_never_exceeded() 
     assert bound.largest_share(0.05) == pytest.approx(0.0334, abs=5e-5)
 
 
-@given(st.lists(st.floats(0, 0.05), min_size=1, max_size=8))
-def test_the_worst_mean_of_ratios_is_above_every_other_and_attained(shares: list[float]) -> None:
-    n = len(shares)
-    worst = bound.mean_of_ratios_worst(sum(shares) / n, n)
-    assert sum(bound.minkowski_ratio(x) for x in shares) / n <= worst * (1 + 1e-9) + 1e-300
-    assert worst == pytest.approx(bound.minkowski_ratio(sum(shares)) / n, rel=1e-9)
-
-
 # ---------------------------------------------------------------- the lower bound
 
 
@@ -388,8 +380,6 @@ def test_negative_squares_shares_and_rates_are_refused(bad: float) -> None:
         lambda: bound.upper_of_mean(bad, 100, 4.0, 0.05),
         lambda: bound.minkowski_ratio(bad),
         lambda: bound.largest_share(bad),
-        lambda: bound.mean_of_ratios_worst(bad, 3),
-        lambda: bound.mean_of_ratios_worst(0.1, 0),
         lambda: bound.largest_laplace(bad, 4.0),
     ):
         with pytest.raises(ArgumentError):

@@ -162,7 +162,8 @@ def test_thresholds_rise_with_the_cutoff_and_fall_with_the_kurtosis(
 
 def room_taken(mu: float, values: np.ndarray, n_false: int, cutoff: float) -> float:
     """T(mu) as it is defined: the c smallest terms replaced by u."""
-    terms = np.sort(np.minimum(values / mu, cutoff))
+    with np.errstate(over="ignore"):
+        terms = np.sort(np.minimum(values / mu, cutoff))
     terms[:n_false] = cutoff
     return float(terms.sum())
 

@@ -292,13 +292,15 @@ def test_the_expected_square_is_that_of_theory_2() -> None:
         assert shape.mean(1, 0.0) == 0.3
 
 
-def test_across_the_mean_no_more_is_allowed_than_the_worst_split_leaves() -> None:
+def test_across_the_mean_each_target_has_its_own_share_of_delta() -> None:
     game = game_of(n_targets=10)
     outlook = Outlook.of(FIGURES)
-    mean = Shape(game=game, terms=terms_of(game, across=Across.MEAN), outlook=outlook).allowed(1000)
-    assert bound.mean_of_ratios_worst(mean / 0.98, 10) == pytest.approx(0.05, rel=1e-9)
-    pooled = Shape(game=game, terms=terms_of(game), outlook=outlook).allowed(1000)
-    assert mean < pooled <= 0.05
+    pooled, mean, every = (
+        Shape(game=game, terms=terms_of(game, across=across), outlook=outlook)
+        for across in (Across.POOLED, Across.MEAN, Across.EVERY)
+    )
+    assert mean.alpha == every.alpha == pytest.approx(pooled.alpha / 10)
+    assert mean.allowed(1000) == every.allowed(1000) < pooled.allowed(1000) <= 0.05
 
 
 @pytest.mark.parametrize("share", [0.0145, 0.03])

@@ -29,7 +29,7 @@ from protocol.certificate.terms import Across
 from protocol.game.known import CharacterWhereAlike, Known, Linear, Polynomial, Stack, statement_of
 from protocol.game.tilting import LAMBDAS, LARGEST_RATIO, UNIFORM_16, Tilts
 from tests.protocol.certificate import enumeration
-from tests.protocol.certificate.moments.worlds import World, first
+from tests.protocol.certificate.moments.worlds import World, first, table
 
 ACROSS = list(Across)
 
@@ -57,22 +57,20 @@ def test_rows_are_those_of_a_loop(across: Across, p: float) -> None:
     variance_g = [p * (1 - p) * sum(float(w) ** 2 for w in world.scores[t]) for t in range(2)]
     each = [[1 / float(scales.variance[0]), 0.0], [0.0, 1 / float(scales.variance[1])]]
     pooled = [[float(w) for w in scales.weights]]
-    weights = {Across.EVERY: each, Across.POOLED: pooled, Across.MEAN: [[1 / (2 * v) for v in variance_g]]}[across]
-    below = pooled if across is Across.POOLED else each
-    assert rows.weights == pytest.approx(np.array(weights), rel=1e-12)
-    assert rows.defined.all()
+    weights = pooled if across is Across.POOLED else each
+    assert table(rows) == pytest.approx(np.array(weights), rel=1e-12)
+    assert rows.n_rows == len(weights)
     assert rows.claim_variance == pytest.approx(
         [sum(w * v for w, v in zip(row, variance_g, strict=True)) for row in weights]
     )
     residual = pilot.output[:, 0] - pilot.linear[:, 0]
     spread = [sum((r - sum(residual[:, t]) / 10) ** 2 for r in residual[:, t]) / 10 for t in range(2)]
     assert rows.square == pytest.approx([sum(w * v for w, v in zip(row, spread, strict=True)) for row in weights])
-    assert rows.from_below == pytest.approx(np.array(below), rel=1e-12)
     assert (np.abs(rows.origin) <= 6).all()
     assert rows.spread == pytest.approx(
-        [sum(w * (6 + abs(float(c))) ** 2 for w, c in zip(row, rows.origin, strict=True)) for row in below]
+        [sum(w * (6 + abs(float(c))) ** 2 for w, c in zip(row, rows.origin, strict=True)) for row in weights]
     )
-    for a, row in enumerate(below):
+    for a, row in enumerate(weights):
         length = math.sqrt(sum(w * v for w, v in zip(row, variance_g, strict=True)))
         z = [naive_along(pilot, scales, row, length, b) for b in range(10)]
         mean = sum(z) / 10
@@ -90,24 +88,26 @@ def naive_along(readings: Readings, scales: Scales, row: list[float], length: fl
     return total / readings.n_siblings / length
 
 
-def test_across_the_mean_a_target_without_a_claim_leaves_no_row() -> None:
+@pytest.mark.parametrize("across", ACROSS)
+def test_a_claim_that_varies_by_rounding_alone_has_no_variance(across: Across) -> None:
     world = two_targets()
-    pilot, _, _ = fixed(world, Across.MEAN)
+    pilot, _, whole = fixed(world, across)
+    assert pilot.even is not None
     size = float(np.abs(pilot.output[..., 1]).max() + np.abs(pilot.even[..., 1]).max())
     for share in (0.0, 1e-160, 0.9 * math.sqrt(NO_VARIANCE) * 6.0, 0.9 * ROUNDING * size):
         scores = world.scores.copy()
         scores[1] *= share / np.sqrt(0.25 * (scores[1] ** 2).sum())
-        _, _, rows = fixed(replace(world, scores=scores), Across.MEAN)
-        assert not rows.defined.any()
-        assert rows.claim_variance.tolist() == [0.0]
-        assert np.isfinite(rows.weights).all()
+        _, _, rows = fixed(replace(world, scores=scores), across)
+        first_alone = rows.of(np.array([1.0, 0.0])) * 0.25 * (world.scores[0] ** 2).sum()
+        assert rows.claim_variance == pytest.approx(first_alone, rel=1e-12, abs=0.0)
+        assert rows.weights == pytest.approx(whole.weights, rel=1e-12), "no weight is the prover's"
     scores[1] *= 1.3
-    assert fixed(replace(world, scores=scores), Across.MEAN)[2].defined.all(), "a little more is a variance"
-    for across in (Across.POOLED, Across.EVERY):
-        assert fixed(replace(world, scores=0 * scores), across)[2].defined.all(), "only the mean divides by Var g"
+    if across is not Across.POOLED:  # where so little would not show
+        assert fixed(replace(world, scores=scores), across)[2].claim_variance[1] > 0, "a little more counts"
 
 
-def test_a_pool_of_many_targets_takes_no_table_of_targets_by_targets() -> None:
+@pytest.mark.parametrize("across", ACROSS)
+def test_many_targets_take_no_table_of_targets_by_targets(across: Across) -> None:
     n_targets = 4000
     rng = np.random.default_rng(3)
     output = rng.standard_normal((10, 1, n_targets))
@@ -119,11 +119,10 @@ def test_a_pool_of_many_targets_takes_no_table_of_targets_by_targets() -> None:
     scales = scales_of(game, pilot)
     tracemalloc.start()
     try:
-        rows = rows_of(game, pilot, scales, Across.POOLED)
+        rows_of(game, pilot, scales, across)
         assert tracemalloc.get_traced_memory()[1] < 20 * output.nbytes
     finally:
         tracemalloc.stop()
-    assert rows.from_below.shape == (1, n_targets)
 
 
 # ---------------------------------------------------------------- twins
@@ -147,11 +146,11 @@ def test_every_array_is_that_of_a_loop(p: float, n_siblings: int, tilted: bool, 
         mean = [
             float((readings.output[b, :, t] - readings.linear[b, :, t]).mean() - scales.centre[t]) for t in range(2)
         ]
-        for r, row in enumerate(rows.weights):
+        for r, row in enumerate(table(rows)):
             assert found.squares[b, r] == pytest.approx(
                 weight * sum(w * m**2 for w, m in zip(row, mean, strict=True)) / rho
             )
-        for a, row in enumerate(rows.from_below):
+        for a, row in enumerate(table(rows)):
             along = naive_along(readings, scales, row.tolist(), float(rows.length[a]), b)
             assert found.along[b, a] == pytest.approx(weight * along)
             assert found.above[b, a] == pytest.approx(weight / largest * naive_above(readings, row.tolist(), b))
@@ -161,7 +160,7 @@ def test_every_array_is_that_of_a_loop(p: float, n_siblings: int, tilted: bool, 
     assert len(found.below) == len(pairs), "away from 1/2 two families make one value, and one is left over"
     for i, (one, other) in enumerate(pairs):
         weight = 1.0 if ratio is None else float(ratio[one])
-        for r, row in enumerate(rows.weights):
+        for r, row in enumerate(table(rows)):
             expected = weight * naive_below(readings, row.tolist(), one, other)
             assert found.below[i, r] == pytest.approx(expected)
     assert found.ratio == largest
@@ -298,7 +297,7 @@ def test_the_mean_square_is_what_theory_says_and_at_least_the_gap(n_siblings: in
     rho = keep**2 if n_siblings > 1 else 1.0
     between = sum(rho**d * w[d] for d in range(N + 1))
     expected = (w.sum() + (n_siblings - 1) * between) / n_siblings / rho
-    mean = float(tilted @ found.squares[:, 0]) / rows.weights[0, 0]
+    mean = float(tilted @ found.squares[:, 0]) / rows.weights[0]
     assert mean == pytest.approx(expected, rel=1e-11)
     assert w[1] == pytest.approx(world.gap[0], rel=1e-11)
     assert mean >= w[1]
@@ -315,13 +314,13 @@ def test_what_is_bounded_is_on_its_side_of_the_truth(claim: str) -> None:
         f = game.outputs(SUBSETS)
         odd, g = (f - f[::-1]) / 2, (SUBSETS - 0.5) @ world.scores.T
         r2, f2 = ((odd - g) ** 2).mean(axis=0), ((f - rows.origin) ** 2).mean(axis=0)
-        assert tilted @ found.below == pytest.approx(rows.weights @ r2, rel=1e-11)
-        assert (tilted @ found.above) * found.ratio * rows.spread == pytest.approx(rows.from_below @ f2, rel=1e-11)
-        inner = rows.from_below @ ((odd - g) * g).mean(axis=0)
+        assert tilted @ found.below == pytest.approx(rows.of(r2), rel=1e-11)
+        assert (tilted @ found.above) * found.ratio * rows.spread == pytest.approx(rows.of(f2), rel=1e-11)
+        inner = rows.of(((odd - g) * g).mean(axis=0))
         along = np.divide(inner, rows.length, out=np.zeros_like(inner), where=rows.length > 0)
         size = max(1.0, float(np.abs(found.along).max()))
         assert (tilted @ found.along) / size == pytest.approx(along / size, abs=1e-11)
-        gaps = rows.from_below @ world.gap
+        gaps = rows.of(world.gap)
         assert (along**2 <= gaps * (1 + 1e-9)).all(), "by Cauchy and Schwarz"
 
 
@@ -338,13 +337,13 @@ def test_away_from_one_half_the_mean_square_is_at_least_the_gap_whatever_the_cen
         found = tally_of(readings, replace(scales, centre=centre), rows)
         w = enumeration.weights((output - linear)[:, 0], N, p)
         offset = float(chances @ (output - linear)[:, 0] - centre[0])
-        mean = float(chances @ found.squares[:, 0]) / rows.weights[0, 0]
+        mean = float(chances @ found.squares[:, 0]) / rows.weights[0]
         assert mean == pytest.approx(w[1:].sum() + offset**2, rel=1e-11)
         assert mean >= world.gap[0]
     pairs = np.array(list(itertools.product(range(2**N), repeat=2))).ravel()
     paired = tally_of(chosen(readings, pairs), scales, rows)
     both = (chances[:, None] * chances[None, :]).ravel()
-    below = float(both @ paired.below[:, 0]) / rows.weights[0, 0]
+    below = float(both @ paired.below[:, 0]) / rows.weights[0]
     assert below == pytest.approx(w[1:].sum(), rel=1e-11)
 
 
@@ -416,7 +415,7 @@ def test_a_pilot_without_a_residual_leaves_a_guess_that_is_not_0() -> None:
     scales = scales_of(world.statement, exact)
     rows = rows_of(world.statement, exact, scales, Across.POOLED)
     assert (rows.square > 0).all()
-    assert (rows.square <= 1e-8 * rows.weights @ scales.variance).all()
+    assert (rows.square <= 1e-8 * rows.of(scales.variance)).all()
     same = tally_of(exact, scales, rows)
     assert squares_shown(same, rows, delta=0.05).tolist() == [0.0]
     drawn, _ = replace(world, scores=0.5 * game.best).readings(np.random.default_rng(7), 100)
@@ -428,7 +427,7 @@ def test_a_pilot_without_a_residual_leaves_a_guess_that_is_not_0() -> None:
 def test_a_zero_claim_has_no_direction() -> None:
     world = two_targets()
     pilot, scales, rows = fixed(replace(world, scores=0 * world.scores), Across.EVERY)
-    assert (along_claim(pilot, scales, rows.from_below, rows.length) == 0).all()
+    assert (along_claim(pilot, scales, rows, rows.length) == 0).all()
     assert (rows.along_scale > 0).all()
 
 

@@ -144,6 +144,11 @@ def columns(
         for f in fields(Tally)
         if f.name != "ratio"
     }
-    whole = {"origin", "along_floor"}
+    whole = {"along_floor", "pooled"}
     below = {f.name: np.concatenate([getattr(r, f.name) for r in rows]) for f in fields(Rows) if f.name not in whole}
-    return Tally(**side, ratio=tallies[0].ratio), Rows(**below, origin=rows[0].origin, along_floor=rows[0].along_floor)
+    return Tally(**side, ratio=tallies[0].ratio), Rows(**below, pooled=False, along_floor=rows[0].along_floor)
+
+
+def table(rows: Rows) -> np.ndarray:
+    """Each row's weights of all targets, shape (R, T)."""
+    return rows.weights[None] if rows.pooled else np.diag(rows.weights)
